@@ -1,0 +1,1 @@
+"""Writes a synthetic landing zone, as dirty as a real delivery, and the manifest that tells the truth about it."""

@@ -1,0 +1,46 @@
+"""The errors of cloudlake: one root, and one class for each exit code that people and cron rely on.
+
+A message says what was found, where, and what to do. Only the command line turns an error into an exit code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+
+class CloudlakeError(Exception):
+    """A step failed in a way that the message explains (exit code 1)."""
+
+    exit_code = 1
+
+
+class ConfigurationError(CloudlakeError):
+    """Bad usage or configuration; carries every fault that was found, not just the first (exit code 2)."""
+
+    exit_code = 2
+
+    def __init__(self, faults: str | Sequence[str]) -> None:
+        self.faults = [faults] if isinstance(faults, str) else list(faults)
+        super().__init__("\n".join(self.faults))
+
+
+class QualityGateError(CloudlakeError):
+    """A rule of level `fail` or an audit stopped the run before anything was published (exit code 3)."""
+
+    exit_code = 3
+
+
+class LockedError(CloudlakeError):
+    """Another run holds the lock; the message names the holder (exit code 4)."""
+
+    exit_code = 4
+
+
+def did_you_mean(found: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the nearest known name, or the known names where none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(found, names, n=1, cutoff=0.6)
+    if near:
+        return f"; did you mean '{near[0]}'?"
+    return f"; known: {', '.join(names)}" if names else ""

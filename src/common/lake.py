@@ -1,0 +1,283 @@
+"""The only module that reads and writes Delta tables.
+
+Spark writes data. The `deltalake` package (delta-rs) does what would otherwise wait for a JVM: creating tables with
+their documented schema, reading a table's log, and appending the few rows of the `ops` tables.
+
+Every commit holds its table's lock, because two processes on one local Delta table can both believe that they have
+committed, and carries a note (`userMetadata`, JSON): who wrote it, from which inputs. What a crash must not lose is
+read back from these notes, so no bookkeeping can fall between a write and its record.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from pyspark.sql import DataFrame, SparkSession
+
+from .errors import CloudlakeError
+
+if TYPE_CHECKING:
+    from delta.tables import DeltaTable as SparkDeltaTable
+
+    from .contracts import Table
+
+_NOTE = "spark.databricks.delta.commitInfo.userMetadata"
+_TXN_APP = "spark.databricks.delta.write.txnAppId"
+_TXN_VERSION = "spark.databricks.delta.write.txnVersion"
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Names a write so that Delta takes it once: a repetition with the same app and version is skipped."""
+
+    app: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a table: its version, the operation, and the note its writer left (empty for foreign commits)."""
+
+    version: int
+    operation: str
+    note: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+# --- tables by path ---------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def table_lock(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Hold the lock of the table at `path`, waiting for it; released when the process ends, however it ends."""
+    target = Path(path)
+    lock = target.parent / ".locks" / f"{target.name}.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
+def committing(
+    spark: SparkSession,
+    path: str | os.PathLike[str],
+    note: Mapping[str, Any] | None = None,
+    transaction: Transaction | None = None,
+) -> Iterator[None]:
+    """Hold the table's lock, and give every commit made on this session inside the block its note and transaction.
+
+    The settings belong to the session: steps that run side by side need a session each (`spark.newSession()`).
+    """
+    settings = {_NOTE: json.dumps(note or {}, sort_keys=True, default=str)}
+    if transaction is not None:
+        settings |= {_TXN_APP: transaction.app, _TXN_VERSION: str(transaction.version)}
+    with table_lock(path):
+        for key, value in settings.items():
+            spark.conf.set(key, value)
+        try:
+            yield
+        finally:
+            for key in settings:
+                spark.conf.unset(key)
+
+
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a Delta table lies at `path`."""
+    return DeltaTable.is_deltatable(str(path))
+
+
+def version_of(path: str | os.PathLike[str]) -> int:
+    """Return the newest version of the table at `path`."""
+    return DeltaTable(str(path), without_files=True).version()
+
+
+def commits_of(path: str | os.PathLike[str], after: int = -1) -> list[Commit]:
+    """Return the commits of a table with a version greater than `after`, oldest first, with their notes."""
+    table = DeltaTable(str(path), without_files=True)
+    newest = table.version()
+    if newest <= after:
+        return []
+    found = []
+    for entry in table.history(newest - after):
+        if entry["version"] > after:
+            found.append(
+                Commit(
+                    entry["version"],
+                    entry.get("operation", ""),
+                    _parse_note(entry.get("userMetadata")),
+                    entry.get("operationMetrics") or {},
+                )
+            )
+    return sorted(found, key=lambda commit: commit.version)
+
+
+def last_note(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Return the note of the newest commit that carries one ({} where there is none)."""
+    table = DeltaTable(str(path), without_files=True)
+    for limit in (5, None):
+        for entry in sorted(table.history(limit), key=lambda entry: -entry["version"]):
+            note = _parse_note(entry.get("userMetadata"))
+            if note:
+                return note
+    return {}
+
+
+def _parse_note(text: str | None) -> dict[str, Any]:
+    try:
+        note = json.loads(text) if text else {}
+    except json.JSONDecodeError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def read_path(spark: SparkSession, path: str | os.PathLike[str], version: int | None = None) -> DataFrame:
+    """Read the table at `path`, at `version` where one is given."""
+    reader = spark.read.format("delta")
+    if version is not None:
+        reader = reader.option("versionAsOf", version)
+    return reader.load(str(path))
+
+
+def delta_table(spark: SparkSession, path: str | os.PathLike[str]) -> SparkDeltaTable:
+    """Return Spark's handle of the table at `path`, for MERGE, DELETE and maintenance."""
+    from delta.tables import DeltaTable as SparkDeltaTable
+
+    return SparkDeltaTable.forPath(spark, str(path))
+
+
+def append_path(
+    rows: DataFrame,
+    path: str | os.PathLike[str],
+    *,
+    note: Mapping[str, Any] | None = None,
+    transaction: Transaction | None = None,
+    partition_by: Sequence[str] = (),
+) -> None:
+    """Append rows in one commit; with a transaction, a repetition of the same one is skipped."""
+    writer = rows.write.format("delta").mode("append")
+    if partition_by:
+        writer = writer.partitionBy(*partition_by)
+    _commit(writer, path, note, transaction)
+
+
+def replace_path(
+    rows: DataFrame,
+    path: str | os.PathLike[str],
+    *,
+    where: str | None = None,
+    note: Mapping[str, Any] | None = None,
+) -> None:
+    """Replace the whole table, or the rows that satisfy `where`, in one commit."""
+    writer = rows.write.format("delta").mode("overwrite")
+    if where is not None:
+        writer = writer.option("replaceWhere", where)
+    _commit(writer, path, note, None)
+
+
+def _commit(
+    writer: Any, path: str | os.PathLike[str], note: Mapping[str, Any] | None, transaction: Transaction | None
+) -> None:
+    writer = writer.option("userMetadata", json.dumps(note or {}, sort_keys=True, default=str))
+    if transaction is not None:
+        writer = writer.option("txnAppId", transaction.app).option("txnVersion", transaction.version)
+    with table_lock(path):
+        writer.save(str(path))
+
+
+# --- tables by name ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Lake:
+    """The lake under one root folder: a table `layer.name` lies at `<root>/<layer>/<name>`."""
+
+    root: Path
+
+    def path(self, table: str) -> str:
+        """Return the folder of a table."""
+        layer, _, name = table.partition(".")
+        return str(self.root / layer / name)
+
+    def exists(self, table: str) -> bool:
+        """Tell whether the table has been created."""
+        return is_table(self.path(table))
+
+    def version(self, table: str) -> int:
+        """Return the newest version of a table, -1 where it does not exist yet."""
+        return version_of(self.path(table)) if self.exists(table) else -1
+
+    def commits(self, table: str, after: int = -1) -> list[Commit]:
+        """Return a table's commits after a version, oldest first ([] where it does not exist yet)."""
+        return commits_of(self.path(table), after) if self.exists(table) else []
+
+    def last_note(self, table: str) -> dict[str, Any]:
+        """Return the newest note a writer left on the table ({} where there is none)."""
+        return last_note(self.path(table)) if self.exists(table) else {}
+
+    def create(self, table: Table) -> None:
+        """Create an empty table with the schema, comments and layout its contract declares; no-op where it exists."""
+        path = self.path(table.name)
+        if is_table(path):
+            return
+        from .schemas import delta_schema
+
+        with table_lock(path):
+            DeltaTable.create(
+                path,
+                delta_schema(table),
+                mode="ignore",
+                partition_by=list(table.layout.partition),
+                name=table.name,
+                description=table.description,
+                configuration=dict(table.properties),
+            )
+
+    def read(self, spark: SparkSession, table: str, version: int | None = None) -> DataFrame:
+        """Read a table with Spark, at `version` where one is given."""
+        if not self.exists(table):
+            raise CloudlakeError(f"{table}: no table at {self.path(table)}; run scripts/run_batch_pipeline.sh first")
+        return read_path(spark, self.path(table), version)
+
+    def read_small(self, table: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a small table without Spark."""
+        return DeltaTable(self.path(table), version=version).to_pyarrow_table(columns=list(columns) if columns else None)
+
+    def append(
+        self,
+        rows: DataFrame,
+        table: str,
+        *,
+        note: Mapping[str, Any] | None = None,
+        transaction: Transaction | None = None,
+    ) -> None:
+        """Append rows to a table in one commit."""
+        append_path(rows, self.path(table), note=note, transaction=transaction)
+
+    def append_small(self, rows: Sequence[Mapping[str, Any]], table: Table, note: Mapping[str, Any] | None = None) -> None:
+        """Append a few rows without Spark, in one commit (the `ops` tables)."""
+        if not rows:
+            return
+        from .schemas import arrow_schema
+
+        self.create(table)
+        data = pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(table))
+        properties = CommitProperties(custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)})
+        path = self.path(table.name)
+        with table_lock(path):
+            write_deltalake(path, data, mode="append", commit_properties=properties)
+
+    def replace(
+        self, rows: DataFrame, table: str, *, where: str | None = None, note: Mapping[str, Any] | None = None
+    ) -> None:
+        """Replace a table's rows, or those that satisfy `where`, in one commit."""
+        replace_path(rows, self.path(table), where=where, note=note)

@@ -1,0 +1,33 @@
+"""The one place that starts Spark. Settings come from conf/spark-defaults.conf and from nowhere else."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+
+from .errors import CloudlakeError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+def start_session(app_name: str = "cloudlake") -> SparkSession:
+    """Start Spark, or join the application that spark-submit has started.
+
+    Raises:
+        CloudlakeError: Java or the Delta jars are missing; the message names the script that installs them.
+    """
+    os.environ.setdefault("SPARK_CONF_DIR", str(PROJECT_ROOT / "conf"))
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ["TZ"] = "UTC"
+    try:
+        session = SparkSession.builder.appName(app_name).getOrCreate()
+    except Exception as error:
+        raise CloudlakeError(
+            f"Spark did not start: {error}\n"
+            "Check that Java 17 or newer is installed and run scripts/setup_environment.sh"
+        ) from error
+    session.sparkContext.setLogLevel("ERROR")
+    return session
