@@ -1,1 +1,1 @@
-"""Writes a synthetic landing zone, as dirty as a real delivery, and the manifest that tells the truth about it."""
+"""Writes a synthetic landing zone, as dirty as a real delivery, and a manifest with the truth about it."""

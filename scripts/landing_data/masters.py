@@ -12,9 +12,17 @@ from .options import Options
 from .sources import REGIONS, SERVICES, Row, bystanders, distinct_rows
 
 INDUSTRIES = (
-    "Education", "Media", "Manufacturing", "E-commerce", "Retail", "Healthcare", "Energy", "Fintech", "Gaming",
+    "Education",
+    "Media",
+    "Manufacturing",
+    "E-commerce",
+    "Retail",
+    "Healthcare",
+    "Energy",
+    "Fintech",
+    "Gaming",
     "Government",
-)  # fmt: skip
+)
 PLANS = {"free": 0.30, "standard": 0.30, "pro": 0.275, "enterprise": 0.125}
 STAGES = ("lead", "prospect", "active", "at_risk", "churned")
 CHANNELS = ("ads", "event", "organic", "partner", "referral")
@@ -73,15 +81,21 @@ def populate(options: Options) -> Population:
     resources = _resources(options, known)
     return Population(
         orgs=orgs,
-        users=_users(options, known, frozenset(volatile), {row["org_id"]: row["signup_date"] for row in orgs}),
+        users=_users(
+            options, known, frozenset(volatile), {row["org_id"]: row["signup_date"] for row in orgs}
+        ),
         resources=resources,
         bystander_orgs=frozenset(keys[:aside]),
-        bystander_resources=frozenset(row["resource_id"] for row in resources[: bystanders("resources", options)]),
+        bystander_resources=frozenset(
+            row["resource_id"] for row in resources[: bystanders("resources", options)]
+        ),
         volatile_orgs=frozenset(volatile),
     )
 
 
-def new_org(rng: random.Random, options: Options, number: int, signup: date, plan: str, is_enterprise: bool) -> Row:
+def new_org(
+    rng: random.Random, options: Options, number: int, *, signup: date, plan: str, is_enterprise: bool
+) -> Row:
     """One organisation."""
     first = ("Nimbus", "Vertex", "Quasar", "Aurora", "Cobalt", "Juniper", "Zephyr", "Meridian")
     second = ("Labs", "Systems", "Works", "Analytics", "Cloud", "Partners")
@@ -113,7 +127,7 @@ def _customers_orgs(options: Options) -> list[Row]:
     for number, plan in enumerate(plans):
         marked = next(marked_plans if plan == "enterprise" else marked_others)
         signup = day_between(rng, before - timedelta(days=DAYS_BEFORE - 1), before)
-        org = new_org(rng, options, number, signup, plan, marked)
+        org = new_org(rng, options, number, signup=signup, plan=plan, is_enterprise=marked)
         orgs.append(org | {"nps_score": ""} if unscored[number] else org)
     scored = [number for number in range(rows) if not unscored[number]]
     for number in rng.sample(scored, min(len(scored), max(1, rows // 80))):
@@ -165,7 +179,9 @@ def _users(options: Options, orgs: list[str], volatile: frozenset[str], signups:
     return users
 
 
-def new_resource(rng: random.Random, options: Options, number: int, org_id: str, created: date, state: str) -> Row:
+def new_resource(
+    rng: random.Random, options: Options, number: int, *, org_id: str, created: date, state: str
+) -> Row:
     """One resource."""
     return {
         "resource_id": identifier("res", options.seed, number),
@@ -188,7 +204,7 @@ def tags_json(rng: random.Random) -> str:
 
 
 def _resources(options: Options, orgs: list[str]) -> list[Row]:
-    """All resources; 41 % were created over the first five sixths of the days, so 17 % of events are older."""
+    """All resources; 41 % were created over the first five sixths of the days: 17 % of events are older."""
     rng, rows = stream(options.seed, "resources"), distinct_rows("resources", options)
     dealt, states = owners(rng, rows, orgs), shared(rng, rows, STATES)
     untagged = exactly(rng, rows, 0.21)
@@ -202,6 +218,8 @@ def _resources(options: Options, orgs: list[str]) -> list[Row]:
             created = options.first_day + timedelta(days=int(position / 0.408 * options.days * 5 / 6))
         else:
             created = options.first_day - timedelta(days=rng.randint(1, DAYS_BEFORE))
-        resource = new_resource(rng, options, number, dealt[number], created, states[number])
+        resource = new_resource(
+            rng, options, number, org_id=dealt[number], created=created, state=states[number]
+        )
         resources.append(resource | {"tags_json": ""} if untagged[number] else resource)
     return resources

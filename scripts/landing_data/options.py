@@ -118,13 +118,17 @@ def faults(options: Options) -> list[str]:
     if not 0 <= options.snapshots <= MOST_DAYS:
         found.append(f"--snapshots must be between 0 and {MOST_DAYS}, not {options.snapshots}")
     if not found and options.files > options.lines:
-        found.append(f"--files {options.files} is more than the {options.lines} lines: use at most that many files")
+        found.append(f"--files must be at most {options.lines}, the lines of events, not {options.files}")
     return found + _rate_faults(options.rates)
 
 
 def _rate_faults(rates: dict[str, float]) -> list[str]:
     """Rates outside 0 ... 0.5, and rates that together leave no room for clean rows."""
-    found = [f"--rate {kind}={rate} must be between 0 and 0.5" for kind, rate in rates.items() if not 0 <= rate <= 0.5]
+    found = [
+        f"--rate {kind}={rate} must be between 0 and 0.5"
+        for kind, rate in rates.items()
+        if not 0 <= rate <= 0.5
+    ]
     for name, dirt in (("usage events", EVENT_DIRT), ("CSV rows", CSV_DIRT)):
         # A copy needs its original beside it, so it takes two rows.
         twice = ("duplicate_events", "conflicting_events", "duplicate_rows", "conflicting_rows")

@@ -10,9 +10,18 @@ from .options import Options
 from .sources import Row, distinct_rows
 
 CURRENCIES = {"USD": 160, "ARS": 51, "EUR": 29}
+# Lowest and highest rate to USD, and its digits.
+RATES = {"USD": (0.85, 1.12, 4), "EUR": (1.0, 1.2, 4), "ARS": (0.0013, 0.0016, 6)}
 CATEGORIES = ("availability", "billing", "integration", "performance", "security", "usability")
 SEVERITIES = {"low": 0.3, "medium": 0.35, "high": 0.25, "critical": 0.1}
-CAMPAIGNS = ("welcome", "upgrade_pro", "upgrade_enterprise", "genai_launch", "webinar_finops", "security_week")
+CAMPAIGNS = (
+    "welcome",
+    "upgrade_pro",
+    "upgrade_enterprise",
+    "genai_launch",
+    "webinar_finops",
+    "security_week",
+)
 TOUCH_CHANNELS = ("ads", "email", "event", "in_app")
 TOUCH_OUTCOMES = {"clicked converted": 0.036, "converted": 0.06, "clicked": 0.264, "": 0.64}
 COMMENTS = (
@@ -29,7 +38,7 @@ COMMENTS = (
 
 
 def billing_monthly(options: Options, orgs: list[str]) -> list[Row]:
-    """An invoice for each organisation and month; 5 % credit notes, 57 % without credits, USD never at rate 1."""
+    """An invoice for each organisation and month; 5 % credit notes, 57 % no credits, USD never at rate 1."""
     rng = stream(options.seed, "billing_monthly")
     home = dict(zip(orgs, shared(rng, len(orgs), CURRENCIES), strict=True))
     pairs = [(org, month) for org in orgs for month in options.months]
@@ -38,7 +47,7 @@ def billing_monthly(options: Options, orgs: list[str]) -> list[Row]:
     for number, (org, month) in enumerate(pairs):
         currency = rng.choice(list(CURRENCIES)) if rng.random() < 0.1 else home[org]
         subtotal = 20 + 2200 * rng.random() ** 2
-        lowest, highest, digits = {"USD": (0.85, 1.12, 4), "EUR": (1.0, 1.2, 4), "ARS": (0.0013, 0.0016, 6)}[currency]
+        lowest, highest, digits = RATES[currency]
         rate = round(rng.uniform(lowest, highest), digits)
         invoices.append(
             {
@@ -117,8 +126,10 @@ def nps_surveys(options: Options, orgs: list[str]) -> list[Row]:
     for number in range(rows):
         # First surveys fall in the first half and second ones in the other, so no key repeats by chance.
         is_first = number < len(asked)
-        day = day_between(rng, start, middle) if is_first else day_between(
-            rng, middle + timedelta(days=1), options.last_day
+        day = (
+            day_between(rng, start, middle)
+            if is_first
+            else day_between(rng, middle + timedelta(days=1), options.last_day)
         )
         inside, outside = rng.randint(0, 10), rng.choice((rng.randint(-16, -1), rng.randint(11, 68)))
         surveys.append(

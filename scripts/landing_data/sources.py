@@ -43,8 +43,17 @@ class Source:
 SOURCES: dict[str, Source] = {
     "customers_orgs": Source(
         columns=(
-            "org_id", "org_name", "industry", "hq_region", "plan_tier", "is_enterprise", "signup_date",
-            "sales_rep", "lifecycle_stage", "marketing_source", "nps_score",
+            "org_id",
+            "org_name",
+            "industry",
+            "hq_region",
+            "plan_tier",
+            "is_enterprise",
+            "signup_date",
+            "sales_rep",
+            "lifecycle_stage",
+            "marketing_source",
+            "nps_score",
         ),
         key=("org_id",),
         rows_per_org=1,
@@ -88,7 +97,14 @@ SOURCES: dict[str, Source] = {
     ),
     "billing_monthly": Source(
         columns=(
-            "invoice_id", "org_id", "month", "subtotal", "credits", "taxes", "currency", "exchange_rate_to_usd",
+            "invoice_id",
+            "org_id",
+            "month",
+            "subtotal",
+            "credits",
+            "taxes",
+            "currency",
+            "exchange_rate_to_usd",
         ),
         key=("invoice_id",),
         rows_per_org=0,  # one for each billed month
@@ -106,14 +122,21 @@ SOURCES: dict[str, Source] = {
     ),
     "support_tickets": Source(
         columns=(
-            "ticket_id", "org_id", "category", "severity", "created_at", "resolved_at", "csat", "sla_breached",
+            "ticket_id",
+            "org_id",
+            "category",
+            "severity",
+            "created_at",
+            "resolved_at",
+            "csat",
+            "sla_breached",
         ),
         key=("ticket_id",),
         rows_per_org=12.5,
         contested=("category", "billing", "security"),
         broken=(
             ("created_at", "", "created_at_missing"),
-            ("resolved_at", "2025-01-01", "resolved_before_created"),
+            ("resolved_at", "1999-01-01", "resolved_before_created"),
             ("severity", "apocalyptic", "severity_unknown"),
             ("created_at", "2025-06-31", "created_at_invalid"),
         ),
@@ -168,9 +191,11 @@ def distinct_rows(name: str, options: Options) -> int:
 def bystanders(name: str, options: Options) -> int:
     """How many keys of a master nothing refers to.
 
-    Only these are refused, so that a refused organisation never drags its users and invoices with it; twice as
-    many as are refused in one delivery, so that with snapshots it is not always the same ones.
+    Only these are refused, so that a refused organisation never drags its users and invoices with it; twice
+    as many as are refused in one delivery, so that with snapshots it is not always the same ones.
     """
     dirt = planned_dirt(name, options)
-    refused = sum(dirt.get(kind, 0) for kind in ("conflicting_rows", "short_rows", "broken_rules", "unknown_orgs"))
+    refused = sum(
+        dirt.get(kind, 0) for kind in ("conflicting_rows", "short_rows", "broken_rules", "unknown_orgs")
+    )
     return min(2 * refused, distinct_rows(name, options) // 2)

@@ -121,9 +121,9 @@ def commits_of(path: str | os.PathLike[str], after: int = -1) -> list[Commit]:
     return sorted(found, key=lambda commit: commit.version)
 
 
-def last_note(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Return the note of the newest commit that carries one ({} where there is none)."""
-    table = DeltaTable(str(path), without_files=True)
+def last_note(path: str | os.PathLike[str], version: int | None = None) -> dict[str, Any]:
+    """Return the note of the newest commit, up to `version`, that carries one ({} where there is none)."""
+    table = DeltaTable(str(path), version=version, without_files=True)
     for limit in (5, None):
         for entry in sorted(table.history(limit), key=lambda entry: -entry["version"]):
             note = _parse_note(entry.get("userMetadata"))
@@ -162,9 +162,12 @@ def append_path(
     note: Mapping[str, Any] | None = None,
     transaction: Transaction | None = None,
     partition_by: Sequence[str] = (),
+    add_columns: bool = False,
 ) -> None:
     """Append rows in one commit; with a transaction, a repetition of the same one is skipped."""
     writer = rows.write.format("delta").mode("append")
+    if add_columns:
+        writer = writer.option("mergeSchema", "true")
     if partition_by:
         writer = writer.partitionBy(*partition_by)
     _commit(writer, path, note, transaction)
@@ -220,9 +223,9 @@ class Lake:
         """Return a table's commits after a version, oldest first ([] where it does not exist yet)."""
         return commits_of(self.path(table), after) if self.exists(table) else []
 
-    def last_note(self, table: str) -> dict[str, Any]:
-        """Return the newest note a writer left on the table ({} where there is none)."""
-        return last_note(self.path(table)) if self.exists(table) else {}
+    def last_note(self, table: str, version: int | None = None) -> dict[str, Any]:
+        """Return the newest note a writer left on the table, up to `version` ({} where there is none)."""
+        return last_note(self.path(table), version) if self.exists(table) else {}
 
     def create(self, table: Table) -> None:
         """Create an empty table with the schema, comments and layout its contract declares; no-op where it exists."""
@@ -248,9 +251,29 @@ class Lake:
             raise CloudlakeError(f"{table}: no table at {self.path(table)}; run scripts/run_batch_pipeline.sh first")
         return read_path(spark, self.path(table), version)
 
-    def read_small(self, table: str, version: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
-        """Read a small table without Spark."""
-        return DeltaTable(self.path(table), version=version).to_pyarrow_table(columns=list(columns) if columns else None)
+    def read_small(
+        self,
+        table: str,
+        version: int | None = None,
+        columns: Sequence[str] | None = None,
+        filters: Sequence[tuple[str, str, Any]] | None = None,
+    ) -> pa.Table:
+        """Read a small table, or the few rows that satisfy `filters` (column, operator, value), without Spark."""
+        delta = DeltaTable(self.path(table), version=version)
+        return delta.to_pyarrow_table(columns=list(columns) if columns else None, filters=list(filters) if filters else None)
+
+    def rows(self, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Return the rows of a small table ([] where it does not exist yet)."""
+        return self.read_small(table, columns=columns).to_pylist() if self.exists(table) else []
+
+    def newest(self, table: str, column: str) -> Any:
+        """Return the largest value of a column from the file statistics, without reading data; None where there is none."""
+        if not self.exists(table):
+            return None
+        actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
+        name = f"max.{column}"
+        values = [value for value in actions[name].to_pylist() if value is not None] if name in actions.column_names else []
+        return max(values, default=None)
 
     def append(
         self,
@@ -259,9 +282,24 @@ class Lake:
         *,
         note: Mapping[str, Any] | None = None,
         transaction: Transaction | None = None,
+        add_columns: bool = False,
     ) -> None:
-        """Append rows to a table in one commit."""
-        append_path(rows, self.path(table), note=note, transaction=transaction)
+        """Append rows to a table in one commit; `add_columns` widens it by columns it does not have yet."""
+        append_path(rows, self.path(table), note=note, transaction=transaction, add_columns=add_columns)
+
+    def merge(
+        self, spark: SparkSession, rows: DataFrame, table: str, keys: Sequence[str], *, note: Mapping[str, Any] | None = None,
+        delete_missing: bool = False,
+    ) -> None:
+        """Upsert rows by key in one commit; `delete_missing` removes keys that `rows` does not hold."""
+        path = self.path(table)
+        condition = " AND ".join(f"kept.{key} = new.{key}" for key in keys)
+        with committing(spark, path, note):
+            merge = delta_table(spark, path).alias("kept").merge(rows.alias("new"), condition)
+            merge = merge.whenMatchedUpdateAll().whenNotMatchedInsertAll()
+            if delete_missing:
+                merge = merge.whenNotMatchedBySourceDelete()
+            merge.execute()
 
     def append_small(self, rows: Sequence[Mapping[str, Any]], table: Table, note: Mapping[str, Any] | None = None) -> None:
         """Append a few rows without Spark, in one commit (the `ops` tables)."""

@@ -1,0 +1,175 @@
+"""The batch run: its steps from the contracts, in their order, independent ones side by side in one application."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from datetime import date, datetime
+from graphlib import TopologicalSorter
+
+from pyspark.sql import SparkSession
+
+from ..common.config import Config
+from ..common.contracts import Registry, Table
+from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
+from ..common.runs import Step, StepRecord, StepResult, explain_failure, now_utc
+from . import bronze_ingestion, gold_aggregation, silver_transformation
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a batch run was asked to do."""
+
+    jobs: tuple[str, ...] = ("all",)
+    as_of: date | None = None
+    snapshot_at: datetime | None = None
+    full_reload: bool = False
+    dry_run: bool = False
+    continue_on_failure: bool = False
+    parallel: int = 2
+
+
+class Pinned:
+    """The state of silver a run computes gold from, taken once, when the first mart asks."""
+
+    def __init__(self, spark: Callable[[], SparkSession], config: Config, as_of: date | None) -> None:
+        self._take = lambda: gold_aggregation.pin(spark(), config, as_of)
+        self._lock = threading.Lock()
+        self._pins: gold_aggregation.Pins | None = None
+
+    def __call__(self) -> gold_aggregation.Pins:
+        """Return the pins of this run."""
+        with self._lock:
+            if self._pins is None:
+                self._pins = self._take()
+            return self._pins
+
+
+def table_steps(spark: Callable[[], SparkSession], config: Config, options: Options, run_id: str, now: datetime) -> list[Step]:
+    """Return the steps of bronze, silver and gold that a batch run owns, with their edges from the contracts."""
+    silver = tuple(table.name for table in config.registry.layer("silver"))
+    pins = Pinned(spark, config, options.as_of)
+    steps = []
+    for table in config.registry.layer("bronze", "silver", "gold"):
+        if table.writer != "batch":
+            continue
+        needs = table.inputs
+        waits = silver if table.layer == "gold" else ()
+        work, plan = _work(spark, config, options, run_id, now, table, pins)
+        steps.append(Step(table.name, needs, work, plan, waits))
+    return steps
+
+
+def _work(
+    spark: Callable[[], SparkSession], config: Config, options: Options, run_id: str, now: datetime, table: Table, pins: Pinned
+) -> tuple[Callable[[], StepResult], Callable[[], str]]:
+    if table.layer == "bronze":
+        return (
+            lambda: bronze_ingestion.ingest(
+                spark(), config, table, now=now, run_id=run_id, snapshot_at=options.snapshot_at
+            ),
+            lambda: bronze_ingestion.describe(config, table, options.snapshot_at),
+        )
+    if table.layer == "silver":
+        return (
+            lambda: silver_transformation.transform(
+                spark(), config, table, now=now, run_id=run_id, full_reload=options.full_reload
+            ),
+            lambda: silver_transformation.describe(config, table, options.full_reload),
+        )
+    return (
+        lambda: gold_aggregation.build(
+            spark(), config, table, pins(), run_id=run_id, full_reload=options.full_reload
+        ),
+        lambda: gold_aggregation.describe(config, table, options.as_of, options.full_reload),
+    )
+
+
+LAYER_JOBS = ("bronze", "silver", "gold", "serving")
+
+
+def select(steps: Sequence[Step], jobs: Sequence[str], registry: Registry) -> list[Step]:
+    """Return the steps that some jobs name: `all`, a layer, or a table (`silver.users`, or `users` for every layer of it).
+
+    Raises:
+        ConfigurationError: a job is neither.
+    """
+    names = {step.name for step in steps}
+    known = {"all", *LAYER_JOBS, *names, *(name.partition(".")[2] for name in names if "." in name)}
+    wanted: set[str] = set()
+    for job in jobs:
+        if job not in known:
+            raise ConfigurationError(f"--jobs {job}: there is no such job{did_you_mean(job, known)}")
+        wanted |= {n for n in names if job == "all" or job in (n, *n.split(".", 1))}
+    if wanted & {table.name for table in registry.layer("gold")}:
+        wanted |= {step.name for step in steps if step.closing}
+    return [step for step in steps if step.name in wanted]
+
+
+def run_steps(
+    steps: Sequence[Step],
+    *,
+    parallel: int,
+    continue_on_failure: bool,
+    on_end: Callable[[StepRecord], None],
+    verbose: bool = False,
+) -> list[StepRecord]:
+    """Run steps in the order of their edges, up to `parallel` side by side.
+
+    A step whose needs have failed is not run; without `continue_on_failure` nothing new starts after a failure.
+    Returns a record for each step, in the order they ended.
+    """
+    by_name = {step.name: step for step in steps}
+    edges = {s.name: {n for n in (*s.needs, *s.waits) if n in by_name and n != s.name} for s in steps}
+    order = TopologicalSorter(edges)
+    order.prepare()
+    records: dict[str, StepRecord] = {}
+    running: dict[Future[StepRecord], str] = {}
+    with ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="step") as pool:
+        while order.is_active():
+            for name in order.get_ready():
+                reason = _blocked(by_name[name], records, continue_on_failure)
+                if reason:
+                    records[name] = StepRecord(name, "not_run", None, None, StepResult(message=reason))
+                    on_end(records[name])
+                    order.done(name)
+                else:
+                    running[pool.submit(_run_step, by_name[name], verbose)] = name
+            if running:
+                ended, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in ended:
+                    name = running.pop(future)
+                    records[name] = future.result()
+                    on_end(records[name])
+                    order.done(name)
+    return list(records.values())
+
+
+def _blocked(step: Step, records: dict[str, StepRecord], continue_on_failure: bool) -> str:
+    broken = [name for name, record in records.items() if record.status in ("failed", "not_run") and record.blocks]
+    needed = [name for name in step.needs if name in broken]
+    if needed:
+        return f"needs {', '.join(needed)}"
+    if broken and step.closing:
+        return f"nothing is published, because {', '.join(broken)} did not succeed"
+    if broken and not continue_on_failure:
+        return f"not started after {broken[0]} failed"
+    return ""
+
+
+def _run_step(step: Step, verbose: bool) -> StepRecord:
+    started = now_utc()
+    try:
+        result = step.run()
+    except Exception as error:
+        if verbose:
+            import traceback
+
+            traceback.print_exc()
+        code = error.exit_code if isinstance(error, CloudlakeError) else 1
+        return StepRecord(step.name, "failed", started, now_utc(), StepResult(), explain_failure(error), code)
+    if result.fault:
+        return StepRecord(step.name, "failed", started, now_utc(), result, result.fault, 1, blocks=False)
+    return StepRecord(step.name, "skipped" if result.skipped else "done", started, now_utc(), result)

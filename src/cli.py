@@ -1,0 +1,185 @@
+"""The command line: arguments to use cases, errors to exit codes.
+
+Exit codes: 0 done, 1 a step failed, 2 bad usage or configuration, 3 a quality gate failed, 4 another run holds the lock.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from . import commands
+from .common.config import Config, load_config
+from .common.errors import CloudlakeError, ConfigurationError
+from .common.runs import explain_failure
+
+EXAMPLES = """examples:
+  scripts/run_batch_pipeline.sh                                 everything that is new, from landing to the served view
+  scripts/run_batch_pipeline.sh --jobs silver gold              two layers only
+  scripts/run_batch_pipeline.sh --jobs users --dry-run          what a run would do with one table
+  scripts/run_batch_pipeline.sh --landing /data/in --lake /data/lake
+  scripts/run_batch_pipeline.sh --as-of 2025-08-31 --full-reload
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ConfigurationError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a date; write YYYY-MM-DD") from None
+
+
+def _time(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time; write 2025-08-31T00:00:00Z") from None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def _add(commands_: argparse._SubParsersAction[_Parser], name: str, summary: str, examples: str = "") -> _Parser:
+    parser: _Parser = commands_.add_parser(
+        name, help=summary, description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.prog = os.environ.get("CLOUDLAKE_PROG", parser.prog)
+    parser.add_argument("--lake", metavar="DIR", help="the lake's folder (CLOUDLAKE_LAKE; default datalake/)")
+    parser.add_argument("--landing", metavar="DIR", help="the landing folder (CLOUDLAKE_LANDING; default datalake/landing/)")
+    parser.add_argument("--conf", metavar="DIR", help="the folder of declarations and settings (CLOUDLAKE_CONF; default conf/)")
+    parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
+    return parser
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of every command."""
+    parser = _Parser(prog="cloudlake", description="The analytics platform of a cloud provider.")
+    verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+
+    batch = _add(verbs, "batch", "Run the batch pipeline (scripts/run_batch_pipeline.sh starts it on Spark).", EXAMPLES)
+    batch.add_argument("--jobs", nargs="+", default=["all"], metavar="JOB", help="all, bronze, silver, gold, serving, or tables")
+    batch.add_argument("--as-of", type=_date, metavar="DATE", help="the business date (default: the last closed day of the data)")
+    batch.add_argument("--snapshot-at", type=_time, metavar="TIME", help="the time flat exports speak of (default: each file's own)")
+    batch.add_argument("--full-reload", action="store_true", help="rebuild from bronze instead of only what is new")
+    batch.add_argument("--dry-run", action="store_true", help="say what a run would do, and do nothing")
+    batch.add_argument("--continue-on-failure", action="store_true", help="go on with what does not need the failed step")
+    batch.add_argument("--parallel", type=_positive, metavar="N", help="steps side by side (default: conf/lake.yaml)")
+
+    stream = _add(verbs, "stream", "Take usage events from landing to silver and the speed view.")
+    stream.add_argument("mode", choices=["once", "run"], help="once: what is there, then end; run: in the foreground until stopped")
+
+    serve = _add(verbs, "serve", "Merge the speed and the batch view into the served tables.")
+    serve.add_argument("--interval", type=_positive, metavar="SECONDS", help="again and again, this many seconds apart")
+
+    status = _add(verbs, "status", "Last runs, freshness, lock holder, where every record went.")
+    status.add_argument("--check", action="store_true", help="exit 1 when something is stale or the last run failed")
+    status.add_argument("--json", action="store_true", help="as JSON")
+
+    dictionary = _add(verbs, "dictionary", "Write docs/data_dictionary.md and the graph from the contracts.")
+    dictionary.add_argument("--check", action="store_true", help="write nothing; exit 1 where the file is stale")
+    dictionary.add_argument("--out", metavar="FILE", help="default docs/data_dictionary.md")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command and return its exit code; every error is one readable message on stderr."""
+    os.environ["TZ"] = "UTC"
+    time.tzset()
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        options = build_parser().parse_args(arguments)
+        config = load_config(options.conf, options.lake, options.landing)
+        return run(options, config)
+    except CloudlakeError as error:
+        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        if "--verbose" in arguments:
+            traceback.print_exc()
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: interrupted; what was committed is kept, run again to go on", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if "--verbose" in arguments:
+            traceback.print_exc()
+        print(f"error: {explain_failure(error)}", file=sys.stderr)
+        return 1
+
+
+def run(options: argparse.Namespace, config: Config) -> int:
+    """Hand the parsed arguments to their use case."""
+    if options.command == "dictionary":
+        return commands.dictionary(config, options.out, options.check)
+    if options.command == "status":
+        return commands.status(config, options.check, options.json)
+    require_java()
+    require_writable(config.lake.root)
+    if options.command == "batch":
+        return commands.batch(config, options)
+    require_landing(config.landing)
+    if options.command == "stream":
+        return commands.stream(config, options.mode)
+    return commands.serve(config, options.interval)
+
+
+def require_java() -> None:
+    """Check that a Java can be started at all.
+
+    Raises:
+        ConfigurationError: none is found.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which(str(Path(home) / "bin" / "java")) if home else shutil.which("java")
+    if java is None:
+        where = f"in JAVA_HOME ({home})" if home else "on the PATH"
+        raise ConfigurationError(f"Java: none found {where}; install Java 17 or newer, or run scripts/setup_environment.sh")
+
+
+def require_landing(landing: Path) -> None:
+    """Check that the landing folder exists.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not landing.is_dir():
+        raise ConfigurationError(
+            f"{landing}: there is no such landing folder; name it with --landing, or make one with "
+            f"scripts/generate_landing_data.py --out {landing}"
+        )
+
+
+def require_writable(root: Path) -> None:
+    """Check that the lake's folder can be made and written.
+
+    Raises:
+        ConfigurationError: it can't.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{root}: the lake folder can't be written ({error.strerror}); check its owner and rights, or name another with --lake"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

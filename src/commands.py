@@ -1,0 +1,213 @@
+"""The use cases behind the command line: they put steps of batch, streaming and serving together and report."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from pyspark.sql import SparkSession
+
+from . import console, dictionary_page
+from .batch import pipeline
+from .common.config import Config
+from .common.errors import ConfigurationError, LockedError
+from .common.runs import Step, StepRecord, StepResult, new_run_id, now_utc, process_lock, record_step
+from .common.session import PROJECT_ROOT, start_session
+from .serving import publish, serving_layer
+
+EVENTS = "silver.usage_events"
+
+
+def batch(config: Config, arguments: argparse.Namespace) -> int:
+    """Run the batch pipeline and return its exit code."""
+    options = pipeline.Options(
+        jobs=tuple(arguments.jobs),
+        as_of=arguments.as_of,
+        snapshot_at=arguments.snapshot_at,
+        full_reload=arguments.full_reload,
+        dry_run=arguments.dry_run,
+        continue_on_failure=arguments.continue_on_failure,
+        parallel=arguments.parallel or config.settings.parallel,
+    )
+    now = now_utc()
+    run_id = new_run_id(now)
+    with ExitStack() as stack:
+        spark = _sessions("cloudlake-batch")
+        steps = [
+            *pipeline.table_steps(spark, config, options, run_id, now),
+            _stream_step(spark, config, run_id, stack),
+            Step("publish", (), lambda: publish.publish(config, run_id), lambda: "puts what was built in force",
+                 waits=tuple(table.name for table in config.registry.layer("gold")), closing=True),
+            Step("serving.org_daily_usage", ("publish",), lambda: serving_layer.serve(spark(), config, run_id),
+                 lambda: "merges the speed and the batch view", waits=("publish", EVENTS)),
+        ]
+        chosen = pipeline.select(steps, options.jobs, config.registry)
+        if any(step.name.startswith("bronze.") or step.name == EVENTS for step in chosen) and not config.landing.is_dir():
+            raise ConfigurationError(
+                f"{config.landing}: there is no such landing folder; name it with --landing, or make one with "
+                f"scripts/generate_landing_data.py --out {config.landing}"
+            )
+        if options.dry_run:
+            return _dry_run(chosen, config)
+        stack.enter_context(process_lock(config.lake, "batch", run_id))
+        started = now_utc()
+
+        def on_end(record: StepRecord) -> None:
+            print(console.progress_line(record), file=sys.stderr, flush=True)
+            record_step(config.lake, config.registry, run_id, record)
+
+        records = pipeline.run_steps(
+            chosen, parallel=options.parallel, continue_on_failure=options.continue_on_failure, on_end=on_end,
+            verbose=arguments.verbose,
+        )
+        return _conclude(config, run_id, started, records, vars(arguments))
+
+
+def _sessions(name: str) -> Callable[[], SparkSession]:
+    """Return a function that gives each step a session of its own on one Spark application, started when first asked."""
+    lock = threading.Lock()
+    started = cache(lambda: start_session(name))
+
+    def session() -> SparkSession:
+        with lock:
+            return started().newSession()
+
+    return session
+
+
+def _stream_step(spark: Callable[[], SparkSession], config: Config, run_id: str, stack: ExitStack) -> Step:
+    """The step that catches the stream up, where no stream is running."""
+
+    def run() -> StepResult:
+        from .streaming import streaming_pipeline
+
+        try:
+            stack.enter_context(process_lock(config.lake, "stream", run_id))
+        except LockedError:
+            return StepResult(skipped=True, message="left to the stream that is running")
+        result = streaming_pipeline.run_once(spark(), config, run_id)
+        return StepResult(
+            rows_in=result.landed,
+            rows_out=result.accepted,
+            quarantined=result.quarantined,
+            duplicates=result.duplicates,
+            skipped=result.landed == 0,
+            message="; ".join(result.warnings) or ("nothing new" if not result.landed else f"{result.micro_batches} micro-batch(es)"),
+        )
+
+    return Step(EVENTS, (), run, lambda: "catches the stream up, where none is running")
+
+
+def _dry_run(steps: list[Step], config: Config) -> int:
+    order = {name: position for position, name in enumerate([*config.registry.order(), "publish"])}
+    print("A run would do this; nothing has been written.")
+    for step in sorted(steps, key=lambda step: order.get(step.name, len(order))):
+        print(f"  {step.name:36} {step.plan()}")
+    return 0
+
+
+def _conclude(config: Config, run_id: str, started: Any, records: list[StepRecord], arguments: dict[str, Any]) -> int:
+    """Print the summary, write the report, note the run, and return the exit code: the gravest of its steps."""
+    failed = [record for record in records if record.status == "failed"]
+    exit_code = max((record.exit_code for record in failed), default=0)
+    whole = StepRecord(
+        "run", "failed" if failed else "done", started, now_utc(), StepResult(), "; ".join(r.error for r in failed), exit_code
+    )
+    record_step(config.lake, config.registry, run_id, whole, {k: v for k, v in arguments.items() if v is not None})
+    counted = console.reconciliation(config, run_id)
+    report = {
+        "run_id": run_id,
+        "status": whole.status,
+        "exit_code": exit_code,
+        "started_at": whole.started_at,
+        "ended_at": whole.ended_at,
+        "seconds": round(whole.seconds, 3),
+        "steps": console.record_json(records),
+        "reconciliation": counted,
+    }
+    path = console.write_report(config, run_id, report)
+    grids = [console.steps_grid(records)]
+    if counted:
+        grids.append(console.reconciliation_grid(counted, "Where every record went in this run"))
+    console.print_grids(*grids)
+    print(f"run {run_id} {whole.status} in {whole.seconds:.1f} s; report: {path}")
+    for record in failed:
+        print(f"error: {record.step}: {record.error}", file=sys.stderr)
+    return exit_code
+
+
+def stream(config: Config, mode: str) -> int:
+    """Take the events: what is there (`once`), or in the foreground until SIGTERM or SIGINT (`run`)."""
+    from .streaming import streaming_pipeline
+
+    run_id = new_run_id(now_utc())
+    with process_lock(config.lake, "stream", run_id):
+        spark = start_session("cloudlake-stream")
+        started = now_utc()
+        if mode == "once":
+            result = streaming_pipeline.run_once(spark, config, run_id)
+        else:
+            stop = threading.Event()
+            for signum in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(signum, lambda *_: stop.set())
+            print(f"streaming from {config.landing / config.stream.events.folder}; stop with Ctrl-C", file=sys.stderr)
+            result = streaming_pipeline.run_continuously(spark, config, run_id, stop)
+        done = StepResult(result.landed, result.accepted, result.quarantined, result.duplicates, skipped=not result.landed)
+        record = StepRecord("stream", "done" if result.landed else "skipped", started, now_utc(), done)
+        record_step(config.lake, config.registry, run_id, record)
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(
+        f"stream: {result.landed:,} lines landed = {result.accepted:,} accepted + {result.quarantined:,} quarantined "
+        f"+ {result.duplicates:,} duplicates, in {result.micro_batches} micro-batch(es), {result.seconds:.1f} s"
+    )
+    return 0
+
+
+def serve(config: Config, interval: int | None) -> int:
+    """Upsert the served tables, once or every `interval` seconds until interrupted."""
+    run_id = new_run_id(now_utc())
+    with process_lock(config.lake, "serving", run_id):
+        spark = start_session("cloudlake-serving")
+        while True:
+            result = serving_layer.serve(spark, config, run_id)
+            print(f"{now_utc():%H:%M:%S} serving.org_daily_usage: {result.rows_out:,} row(s) written; {result.message}", flush=True)
+            if interval is None:
+                return 0
+            time.sleep(interval)
+
+
+def status(config: Config, check: bool, as_json: bool) -> int:
+    """Print what is in force and what is wrong, and return 1 under `check` where something is."""
+    from . import status_page
+
+    found = status_page.gather(config, now_utc())
+    if as_json:
+        print(json.dumps(found, indent=2, default=str))
+    else:
+        status_page.show(found)
+    return 1 if check and found["problems"] else 0
+
+
+def dictionary(config: Config, out: str | None, check: bool) -> int:
+    """Write the data dictionary, or tell whether the written one is stale."""
+    path = Path(out) if out else PROJECT_ROOT / "docs" / "data_dictionary.md"
+    page = dictionary_page.render(config.registry)
+    if check:
+        if not path.exists() or path.read_text(encoding="utf-8") != page:
+            print(f"error: {path} is stale; run cloudlake dictionary", file=sys.stderr)
+            return 1
+        return 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    print(f"wrote {path}")
+    return 0

@@ -1,0 +1,290 @@
+"""What a usage event means: read a line by its version, conform it, judge it, and measure events.
+
+Batch and stream import this module, so both speeds have one definition. Pure functions of rows and columns; what an
+event may be comes as `EventModel` from conf/ (silver.yaml, streaming.yaml, domains.yaml).
+
+A line counts only if it is exactly one JSON object. Spark's parsers let more through, so each line is read as
+`[<line>,{"__end":"<hash of the line>"}]`: an array of exactly two elements whose second is the seal means that the
+line is one element, complete and alone. What follows a first value, or is cut off, breaks that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from .contracts import Domain, Table
+from .data_quality import BLANKS, broken, folded
+from .schemas import spark_type
+
+MAX_LINE_BYTES = 1 << 20
+"""A longer line is no event; it is kept apart as malformed, whole."""
+
+_DECIMAL = r"^[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d{1,3})?$"
+_VANISHING = r"^[+-]?(\d+([.]\d*)?|[.]\d+)[eE]-\d+$"
+_MAX_NUMBER_LENGTH = 1000
+_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)$"
+_STRICT_JSON = {
+    "mode": "PERMISSIVE",
+    "allowSingleQuotes": "false",
+    "allowNonNumericNumbers": "false",
+    "allowNumericLeadingZeros": "false",
+    "allowUnquotedFieldNames": "false",
+    "allowUnquotedControlChars": "false",
+    "allowComments": "false",
+    "allowBackslashEscapingAnyCharacter": "false",
+}
+_VERSION = "schema_version"
+_TIMESTAMP = "timestamp"
+_EXACT_COST = "decimal(38,26)"
+BUCKET = "15 minutes"
+
+
+@dataclass(frozen=True)
+class EventModel:
+    """What an event line may be: the contract of silver.usage_events, the fields of each version, units, domains."""
+
+    contract: Table
+    schema_versions: Mapping[int, Sequence[str]]
+    metric_units: Mapping[str, str]
+    domains: Mapping[str, Domain]
+
+    @cached_property
+    def fields(self) -> list[str]:
+        """Every field that some version has, in the order of their first mention, after the version itself."""
+        return list(dict.fromkeys([_VERSION, *(field for fields in self.schema_versions.values() for field in fields)]))
+
+    @cached_property
+    def conformed(self) -> list[str]:
+        """The columns that make up an event's content: two lines of one event that differ here contradict each other."""
+        apart = {"unit_imputed", "quality_flags", "load_id"}
+        return [name for name in self.contract.columns if name not in apart and not name.startswith("_")]
+
+
+# --- from lines to judged rows ------------------------------------------------------------------------------------
+
+
+def read_events(lines: DataFrame, model: EventModel) -> DataFrame:
+    """Read, conform and judge event lines.
+
+    Args:
+        lines: rows with `raw` (the line) and `_ingested_at`; other columns pass through.
+        model: what an event may be.
+
+    Returns:
+        `lines` with the contract's columns but load_id, `exact_cost` (before rounding), `metric_unit` and
+        `_reasons` (the quarantine rules a row breaks, sorted; empty for a valid event).
+    """
+    return judge_events(conform_events(parse_lines(lines, model), model), model)
+
+
+def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:
+    """Add `said`, a struct of the fields' texts: NULL where a line is not exactly one JSON object.
+
+    A field is NULL where the line, or its version, does not have it.
+    """
+    element = ", ".join(f"`{name}` STRING" for name in [*model.fields, "__end"])
+    seal = F.xxhash64("raw").cast("string")
+    is_readable = (F.octet_length("raw") <= MAX_LINE_BYTES) & F.is_valid_utf8("raw")
+    sealed = F.when(is_readable, F.concat(F.lit("["), "raw", F.lit(',{"__end":"'), seal, F.lit('"}]')))
+    rows = lines.withColumn("_read", F.from_json(sealed, f"array<struct<{element}>>", _STRICT_JSON))
+    first, last = F.get("_read", F.lit(0)), F.get("_read", F.lit(1))
+    keys = F.json_object_keys("raw")
+    is_one_object = (
+        (F.size("_read") == 2)
+        & first.isNotNull()
+        & (last.getField("__end") == seal)
+        & (F.size(keys) == F.size(F.array_distinct(keys)))
+    )
+    return rows.withColumn("said", F.when(is_one_object, first)).drop("_read")
+
+
+def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
+    """Bring the texts in `said` to the contract's types and enumerations; adds `_faults`, what could not be read."""
+    rows = rows.withColumn("said", _texts(model))
+    said = {field: F.col("said").getField(field) for field in model.fields}
+    version = _known_version(said[_VERSION], model)
+    event_time = F.when(said[_TIMESTAMP].rlike(_TIME), said[_TIMESTAMP].try_cast("timestamp"))
+    metric = _canonical(said["metric"], model.domains["metric"].spellings)
+    metric_unit = _lookup(model.metric_units, metric)
+    unit = F.coalesce(_canonical(said["unit"], model.domains["unit"].spellings), said["unit"])
+    values: dict[str, Column] = {
+        "event_time": event_time,
+        "usage_date": F.to_date(event_time),
+        "metric": metric,
+        "metric_unit": metric_unit,
+        "unit": F.coalesce(unit, metric_unit),
+        "unit_imputed": said["unit"].isNull() & metric_unit.isNotNull(),
+        "exact_cost": _number(said["cost_usd_increment"], _EXACT_COST),
+        _VERSION: version,
+    }
+    for name, column in model.contract.columns.items():
+        if not column.derived and name not in values:
+            text = said[column.source or name]
+            if column.domain is not None:
+                values[name] = _canonical(text, model.domains[column.domain].spellings)
+            else:
+                values[name] = text if column.type == "string" else _number(text, column.type)
+    return rows.select("*", *(value.alias(name) for name, value in values.items()))
+
+
+def judge_events(rows: DataFrame, model: EventModel) -> DataFrame:
+    """Apply what the texts and the contract's rules demand: sets `_reasons` and `quality_flags`, drops `said`."""
+    none = F.array().cast("array<string>")
+    faults = _faults(model)
+    refusing = {name: F.expr(rule.when) for name, rule in model.contract.rules.items() if rule.level == "quarantine"}
+    warning = {name: F.expr(rule.when) for name, rule in model.contract.rules.items() if rule.level == "warn"}
+    reasons = (
+        F.when(F.col("said").isNull(), F.array(F.lit("malformed_json")))
+        .when(F.col(_VERSION).isNull(), F.array(F.lit("schema_version_unknown")))
+        .when(_any([*faults.values(), *refusing.values()]), _names(faults | refusing))
+        .otherwise(none)
+    )
+    flags = F.when(_any(warning.values()), broken(model.contract.rules, "warn")).otherwise(none)
+    return rows.withColumns({"_reasons": reasons, "quality_flags": flags}).drop("said")
+
+
+def _faults(model: EventModel) -> dict[str, Column]:
+    """What may be wrong with a field's text, by reason."""
+    found: dict[str, Column] = {}
+    read = {column.source or name: (name, column) for name, column in model.contract.columns.items() if not column.derived}
+    for field in model.fields:
+        name, column = read.get(field, ("event_time", None))
+        text = F.col("said").getField(field)
+        if field not in (_VERSION, "unit") and (field == _TIMESTAMP or column is not None):
+            fault = "unknown" if column is not None and column.domain else "invalid"
+            if column is None or column.domain or column.type != "string":
+                found[f"{field}_{fault}"] = text.isNotNull() & F.col(name).isNull()
+            if column is None or column.required:
+                found[f"{field}_missing"] = text.isNull()
+    return found
+
+
+def _texts(model: EventModel) -> Column:
+    """The struct `said` with trimmed texts, numbers to their last digit, and NULL where the version has no such field."""
+    said = F.col("said")
+    version = _known_version(F.btrim(said.getField(_VERSION), F.lit(BLANKS)), model)
+    numbers = {c.source or name for name, c in model.contract.columns.items() if _is_number(c.type) and name != _VERSION}
+    texts = []
+    for field in model.fields:
+        text = said.getField(field)
+        if field in numbers:
+            text = _every_digit(field, text)
+        text = F.nullif(F.btrim(text, F.lit(BLANKS)), F.lit(""))
+        having = [number for number, fields in model.schema_versions.items() if field in fields]
+        if field != _VERSION and len(having) < len(model.schema_versions):
+            text = F.when(version.isin(having), text)
+        texts.append(text.alias(field))
+    return F.when(said.isNotNull(), F.struct(*texts))
+
+
+def _every_digit(field: str, text: Column) -> Column:
+    """Return a number's text as the line has it. Spark passes numbers through double, exact to 15 digits only."""
+    token = F.regexp_extract("raw", rf'"{field}"\s*:\s*(-?[0-9.]+([eE][+-]?[0-9]+)?)', 1)
+    is_same = token.try_cast("double") == text.try_cast("double")
+    return F.when(F.col("raw").rlike("[0-9.]{16}") & is_same, token).otherwise(text)
+
+
+def _is_number(kind: str) -> bool:
+    return kind.startswith("decimal") or kind in ("int", "bigint")
+
+
+def _number(text: Column, kind: str) -> Column:
+    """Return the decimal number that a text writes, rounded once, half away from zero; NULL where it writes none.
+
+    An exponent of more digits is a number too small to matter, or too large for any type; a text of more than a
+    thousand characters is none. (Casting those would take minutes.)
+    """
+    is_short = F.length(text) <= _MAX_NUMBER_LENGTH
+    plain = F.when(is_short & text.rlike(_DECIMAL), text).when(is_short & text.rlike(_VANISHING), F.lit("0"))
+    if kind in ("int", "bigint"):
+        whole = plain.try_cast("decimal(38,18)")
+        return F.when(whole == F.floor(whole), whole.try_cast(kind))
+    return plain.try_cast(spark_type(kind))
+
+
+def _known_version(text: Column, model: EventModel) -> Column:
+    versions = {str(number): number for number in model.schema_versions}
+    whole = F.regexp_extract(text, r"^(\d+)[.]0*$", 1)
+    return F.coalesce(_lookup(versions, text), _lookup(versions, whole))
+
+
+def _canonical(text: Column, spellings: Mapping[str, str]) -> Column:
+    """Return the canonical value of a spelling, NULL for an unknown one. The canonical spelling itself is the fast path."""
+    values = {value: value for value in spellings.values()}
+    return F.coalesce(_lookup(values, text), _lookup(spellings, folded(text)))
+
+
+def _lookup(pairs: Mapping[str, str] | Mapping[str, int], key: Column) -> Column:
+    literals = [F.lit(item) for pair in pairs.items() for item in pair]
+    return F.try_element_at(F.create_map(*literals), key)
+
+
+def _any(conditions: Iterable[Column]) -> Column:
+    return reduce(Column.__or__, [F.coalesce(condition, F.lit(False)) for condition in conditions], F.lit(False))
+
+
+def _names(conditions: Mapping[str, Column]) -> Column:
+    """Return the sorted names of the conditions that are true."""
+    return F.array_compact(F.array(*(F.when(conditions[name], F.lit(name)) for name in sorted(conditions))))
+
+
+# --- measures -----------------------------------------------------------------------------------------------------
+
+_COST, _QUANTITY, _CARBON = "decimal(28,6)", "decimal(30,6)", "decimal(30,9)"
+_TYPES = {
+    "events": "bigint",
+    "cost_usd": _COST,
+    "requests": _QUANTITY,
+    "cpu_hours": _QUANTITY,
+    "storage_gb_hours": _QUANTITY,
+    "genai_tokens": "bigint",
+    "carbon_kg": _CARBON,
+    "carbon_events": "bigint",
+    "carbon_cost_usd": _COST,
+    "events_without_value": "bigint",
+}
+MEASURES: tuple[str, ...] = tuple(_TYPES)
+"""The measures of usage, in the order of their columns."""
+_NULL_WHERE_UNREPORTED = frozenset({"genai_tokens", "carbon_kg"})
+
+
+def measures() -> list[Column]:
+    """Return the measures as aggregations over events (silver.usage_events)."""
+
+    def quantity(metric: str) -> Column:
+        return F.sum(F.when(F.col("metric") == metric, F.col("value")))
+
+    sums = {
+        "events": F.count(F.lit(1)),
+        "cost_usd": F.sum("cost_usd"),
+        "requests": quantity("requests"),
+        "cpu_hours": quantity("cpu_hours"),
+        "storage_gb_hours": quantity("storage_gb_hours"),
+        "genai_tokens": F.sum("genai_tokens"),
+        "carbon_kg": F.sum("carbon_kg"),
+        "carbon_events": F.count("carbon_kg"),
+        "carbon_cost_usd": F.sum(F.when(F.col("carbon_kg").isNotNull(), F.col("cost_usd"))),
+        "events_without_value": F.count_if(F.col("value").isNull()),
+    }
+    return [_measure(name, total) for name, total in sums.items()]
+
+
+def sum_measures(*without: str) -> list[Column]:
+    """Return the measures as sums over rows that carry them, except those named."""
+    return [_measure(name, F.sum(name)) for name in MEASURES if name not in without]
+
+
+def _measure(name: str, total: Column) -> Column:
+    typed = total.cast(_TYPES[name])
+    return (typed if name in _NULL_WHERE_UNREPORTED else F.coalesce(typed, F.lit(0).cast(_TYPES[name]))).alias(name)
+
+
+def increments(events: DataFrame) -> DataFrame:
+    """Sum events to the rows of speed.usage_increments: by load_id, quarter of an hour, organisation, service, region."""
+    bucket = F.timestamp_micros(F.floor(F.unix_micros("event_time") / F.lit(900_000_000)) * F.lit(900_000_000))
+    return events.groupBy("load_id", bucket.alias("bucket_start"), "org_id", "service", "region").agg(*measures())
