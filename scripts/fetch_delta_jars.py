@@ -31,14 +31,30 @@ def main() -> int:
     coordinate = delta_coordinate()
     with tempfile.TemporaryDirectory() as scratch:
         result = subprocess.run(
-            [str(spark_home / "bin" / "spark-submit"), "--packages", coordinate,
-             "--conf", f"spark.jars.ivy={scratch}", "--class", "org.apache.spark.examples.None", "none.jar"],
-            capture_output=True, text=True, env={**os.environ, "SPARK_CONF_DIR": scratch}, check=False,
+            [
+                str(spark_home / "bin" / "spark-submit"),
+                "--packages",
+                coordinate,
+                "--conf",
+                f"spark.jars.ivy={scratch}",
+                "--class",
+                "org.apache.spark.examples.None",
+                "none.jar",
+            ],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "SPARK_CONF_DIR": scratch},
+            check=False,
         )
         found = sorted(Path(scratch).glob("jars/*.jar"))
         if not any("delta-spark" in jar.name for jar in found):
-            print(f"setup: {coordinate} could not be resolved; Ivy said:\n{result.stdout}{result.stderr}", file=sys.stderr)
-            print("Check the network, or put a mirror into spark.jars.ivySettings, and run the set-up again.", file=sys.stderr)
+            print(
+                f"setup: {coordinate} could not be resolved; Ivy said:\n{result.stdout}{result.stderr}", file=sys.stderr
+            )
+            print(
+                "Check the network, or put a mirror into spark.jars.ivySettings, and run the set-up again.",
+                file=sys.stderr,
+            )
             return 1
         for jar in (jar for jar in found if jar.name.startswith("io.delta_")):  # the rest is Spark's own, or optional
             plain = jar.name.split("_", 1)[1]  # Ivy prefixes the organisation: io.delta_delta-storage-4.4.0.jar

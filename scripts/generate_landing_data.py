@@ -64,9 +64,7 @@ def parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     usual = Options()
-    command.add_argument(
-        "--out", type=Path, required=True, metavar="DIR", help="where to write; made if missing"
-    )
+    command.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write; made if missing")
     for name, meaning in (
         ("seed", "equal seed and options give equal bytes"),
         ("days", "days of events, the last one 2025-08-31"),
@@ -76,9 +74,7 @@ def parser() -> argparse.ArgumentParser:
         ("snapshots", "dated daily exports of the masters beside the flat files"),
     ):
         default = getattr(usual, name.replace("-", "_"))
-        command.add_argument(
-            f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} (default {default})"
-        )
+        command.add_argument(f"--{name}", type=int, default=default, metavar="N", help=f"{meaning} (default {default})")
     command.add_argument(
         "--rate", type=rate, action="append", default=[], metavar="KIND=SHARE",
         help="how much of one kind of injected dirt, 0 to 0.5; may be repeated (kinds below)",

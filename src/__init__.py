@@ -1,0 +1,1 @@
+"""cloudlake: the analytics platform of a cloud provider."""

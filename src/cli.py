@@ -62,8 +62,12 @@ def _add(commands_: argparse._SubParsersAction[_Parser], name: str, summary: str
     )
     parser.prog = os.environ.get("CLOUDLAKE_PROG", parser.prog)
     parser.add_argument("--lake", metavar="DIR", help="the lake's folder (CLOUDLAKE_LAKE; default datalake/)")
-    parser.add_argument("--landing", metavar="DIR", help="the landing folder (CLOUDLAKE_LANDING; default datalake/landing/)")
-    parser.add_argument("--conf", metavar="DIR", help="the folder of declarations and settings (CLOUDLAKE_CONF; default conf/)")
+    parser.add_argument(
+        "--landing", metavar="DIR", help="the landing folder (CLOUDLAKE_LANDING; default datalake/landing/)"
+    )
+    parser.add_argument(
+        "--conf", metavar="DIR", help="the folder of declarations and settings (CLOUDLAKE_CONF; default conf/)"
+    )
     parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
 
@@ -74,16 +78,26 @@ def build_parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     batch = _add(verbs, "batch", "Run the batch pipeline (scripts/run_batch_pipeline.sh starts it on Spark).", EXAMPLES)
-    batch.add_argument("--jobs", nargs="+", default=["all"], metavar="JOB", help="all, bronze, silver, gold, serving, or tables")
-    batch.add_argument("--as-of", type=_date, metavar="DATE", help="the business date (default: the last closed day of the data)")
-    batch.add_argument("--snapshot-at", type=_time, metavar="TIME", help="the time flat exports speak of (default: each file's own)")
+    batch.add_argument(
+        "--jobs", nargs="+", default=["all"], metavar="JOB", help="all, bronze, silver, gold, serving, or tables"
+    )
+    batch.add_argument(
+        "--as-of", type=_date, metavar="DATE", help="the business date (default: the last closed day of the data)"
+    )
+    batch.add_argument(
+        "--snapshot-at", type=_time, metavar="TIME", help="the time flat exports speak of (default: each file's own)"
+    )
     batch.add_argument("--full-reload", action="store_true", help="rebuild from bronze instead of only what is new")
     batch.add_argument("--dry-run", action="store_true", help="say what a run would do, and do nothing")
-    batch.add_argument("--continue-on-failure", action="store_true", help="go on with what does not need the failed step")
+    batch.add_argument(
+        "--continue-on-failure", action="store_true", help="go on with what does not need the failed step"
+    )
     batch.add_argument("--parallel", type=_positive, metavar="N", help="steps side by side (default: conf/lake.yaml)")
 
     stream = _add(verbs, "stream", "Take usage events from landing to silver and the speed view.")
-    stream.add_argument("mode", choices=["once", "run"], help="once: what is there, then end; run: in the foreground until stopped")
+    stream.add_argument(
+        "mode", choices=["once", "run"], help="once: what is there, then end; run: in the foreground until stopped"
+    )
 
     serve = _add(verbs, "serve", "Merge the speed and the batch view into the served tables.")
     serve.add_argument("--interval", type=_positive, metavar="SECONDS", help="again and again, this many seconds apart")
@@ -91,6 +105,23 @@ def build_parser() -> argparse.ArgumentParser:
     status = _add(verbs, "status", "Last runs, freshness, lock holder, where every record went.")
     status.add_argument("--check", action="store_true", help="exit 1 when something is stale or the last run failed")
     status.add_argument("--json", action="store_true", help="as JSON")
+
+    gate = _add(verbs, "gate", "Let pass what a quality gate stopped in one run; the reason is kept.")
+    gate.add_argument("verb", choices=["accept"])
+    gate.add_argument("--run", required=True, metavar="RUN", help="the run that was stopped")
+    gate.add_argument("--rule", required=True, metavar="RULE", help="the gate that stopped it, as its message names it")
+    gate.add_argument("--reason", required=True, metavar="TEXT", help="why it is right to go on")
+
+    history = _add(
+        verbs,
+        "history",
+        "The versions of one key of a table with history, and what changed between them.",
+        "example:\n  cloudlake history --table users --key user_00d1e2f3\n",
+    )
+    history.add_argument("--table", required=True, metavar="T", help="customers_orgs, users or resources")
+    history.add_argument(
+        "--key", required=True, metavar="K", help="the key; of a composite one, its parts with commas between"
+    )
 
     dictionary = _add(verbs, "dictionary", "Write docs/data_dictionary.md and the graph from the contracts.")
     dictionary.add_argument("--check", action="store_true", help="write nothing; exit 1 where the file is stale")
@@ -128,6 +159,10 @@ def run(options: argparse.Namespace, config: Config) -> int:
         return commands.dictionary(config, options.out, options.check)
     if options.command == "status":
         return commands.status(config, options.check, options.json)
+    if options.command == "gate":
+        return commands.accept_gate(config, options.run, options.rule, options.reason)
+    if options.command == "history":
+        return commands.history(config, options.table, options.key)
     require_java()
     require_writable(config.lake.root)
     if options.command == "batch":
@@ -148,7 +183,9 @@ def require_java() -> None:
     java = shutil.which(str(Path(home) / "bin" / "java")) if home else shutil.which("java")
     if java is None:
         where = f"in JAVA_HOME ({home})" if home else "on the PATH"
-        raise ConfigurationError(f"Java: none found {where}; install Java 17 or newer, or run scripts/setup_environment.sh")
+        raise ConfigurationError(
+            f"Java: none found {where}; install Java 17 or newer, or run scripts/setup_environment.sh"
+        )
 
 
 def require_landing(landing: Path) -> None:

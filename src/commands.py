@@ -18,6 +18,7 @@ from pyspark.sql import SparkSession
 
 from . import console, dictionary_page
 from .batch import pipeline
+from .common import gates
 from .common.config import Config
 from .common.errors import ConfigurationError, LockedError
 from .common.runs import Step, StepRecord, StepResult, new_run_id, now_utc, process_lock, record_step
@@ -45,13 +46,27 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
         steps = [
             *pipeline.table_steps(spark, config, options, run_id, now),
             _stream_step(spark, config, run_id, stack),
-            Step("publish", (), lambda: publish.publish(config, run_id), lambda: "puts what was built in force",
-                 waits=tuple(table.name for table in config.registry.layer("gold")), closing=True),
-            Step("serving.org_daily_usage", ("publish",), lambda: serving_layer.serve(spark(), config, run_id),
-                 lambda: "merges the speed and the batch view", waits=("publish", EVENTS)),
+            Step(
+                "publish",
+                (),
+                lambda: publish.publish(config, run_id),
+                lambda: "puts what was built in force",
+                waits=tuple(table.name for table in config.registry.layer("gold")),
+                closing=True,
+            ),
+            Step(
+                "serving.org_daily_usage",
+                ("publish",),
+                lambda: serving_layer.serve(spark(), config, run_id),
+                lambda: "merges the speed and the batch view",
+                waits=("publish", EVENTS),
+            ),
         ]
         chosen = pipeline.select(steps, options.jobs, config.registry)
-        if any(step.name.startswith("bronze.") or step.name == EVENTS for step in chosen) and not config.landing.is_dir():
+        if (
+            any(step.name.startswith("bronze.") or step.name == EVENTS for step in chosen)
+            and not config.landing.is_dir()
+        ):
             raise ConfigurationError(
                 f"{config.landing}: there is no such landing folder; name it with --landing, or make one with "
                 f"scripts/generate_landing_data.py --out {config.landing}"
@@ -64,9 +79,14 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
         def on_end(record: StepRecord) -> None:
             print(console.progress_line(record), file=sys.stderr, flush=True)
             record_step(config.lake, config.registry, run_id, record)
+            if isinstance(record.failure, gates.GateFailed):
+                gates.record_failure(config.lake, config.registry, run_id, record.failure)
 
         records = pipeline.run_steps(
-            chosen, parallel=options.parallel, continue_on_failure=options.continue_on_failure, on_end=on_end,
+            chosen,
+            parallel=options.parallel,
+            continue_on_failure=options.continue_on_failure,
+            on_end=on_end,
             verbose=arguments.verbose,
         )
         return _conclude(config, run_id, started, records, vars(arguments))
@@ -101,7 +121,8 @@ def _stream_step(spark: Callable[[], SparkSession], config: Config, run_id: str,
             quarantined=result.quarantined,
             duplicates=result.duplicates,
             skipped=result.landed == 0,
-            message="; ".join(result.warnings) or ("nothing new" if not result.landed else f"{result.micro_batches} micro-batch(es)"),
+            message="; ".join(result.warnings)
+            or ("nothing new" if not result.landed else f"{result.micro_batches} micro-batch(es)"),
         )
 
     return Step(EVENTS, (), run, lambda: "catches the stream up, where none is running")
@@ -120,7 +141,13 @@ def _conclude(config: Config, run_id: str, started: Any, records: list[StepRecor
     failed = [record for record in records if record.status == "failed"]
     exit_code = max((record.exit_code for record in failed), default=0)
     whole = StepRecord(
-        "run", "failed" if failed else "done", started, now_utc(), StepResult(), "; ".join(r.error for r in failed), exit_code
+        "run",
+        "failed" if failed else "done",
+        started,
+        now_utc(),
+        StepResult(),
+        "; ".join(r.error for r in failed),
+        exit_code,
     )
     record_step(config.lake, config.registry, run_id, whole, {k: v for k, v in arguments.items() if v is not None})
     counted = console.reconciliation(config, run_id)
@@ -161,7 +188,9 @@ def stream(config: Config, mode: str) -> int:
                 signal.signal(signum, lambda *_: stop.set())
             print(f"streaming from {config.landing / config.stream.events.folder}; stop with Ctrl-C", file=sys.stderr)
             result = streaming_pipeline.run_continuously(spark, config, run_id, stop)
-        done = StepResult(result.landed, result.accepted, result.quarantined, result.duplicates, skipped=not result.landed)
+        done = StepResult(
+            result.landed, result.accepted, result.quarantined, result.duplicates, skipped=not result.landed
+        )
         record = StepRecord("stream", "done" if result.landed else "skipped", started, now_utc(), done)
         record_step(config.lake, config.registry, run_id, record)
     for warning in result.warnings:
@@ -180,7 +209,10 @@ def serve(config: Config, interval: int | None) -> int:
         spark = start_session("cloudlake-serving")
         while True:
             result = serving_layer.serve(spark, config, run_id)
-            print(f"{now_utc():%H:%M:%S} serving.org_daily_usage: {result.rows_out:,} row(s) written; {result.message}", flush=True)
+            print(
+                f"{now_utc():%H:%M:%S} serving.org_daily_usage: {result.rows_out:,} row(s) written; {result.message}",
+                flush=True,
+            )
             if interval is None:
                 return 0
             time.sleep(interval)
@@ -196,6 +228,20 @@ def status(config: Config, check: bool, as_json: bool) -> int:
     else:
         status_page.show(found)
     return 1 if check and found["problems"] else 0
+
+
+def accept_gate(config: Config, run_id: str, rule: str, reason: str) -> int:
+    """Let pass what a gate stopped in one run."""
+    for row in gates.accept(config.lake, config.registry, run_id, rule, reason):
+        print(f"accepted: {row['table']} {row['subject']} ({rule}); scripts/run_batch_pipeline.sh takes it now")
+    return 0
+
+
+def history(config: Config, table: str, key: str) -> int:
+    """Print the versions of one key, oldest first, and what changed between them."""
+    from . import history_page
+
+    return history_page.show(config, table, key)
 
 
 def dictionary(config: Config, out: str | None, check: bool) -> int:

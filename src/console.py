@@ -71,9 +71,13 @@ def reconciliation_grid(rows: Sequence[Mapping[str, Any]], title: str) -> Grid:
     grid.add_column("holds", no_wrap=True)
     grid.add_column("refused because", overflow="fold")
     for row in rows:
-        reasons = ", ".join(f"{name} {count}" for name, count in sorted(row["reasons"].items(), key=lambda item: -item[1]))
+        reasons = ", ".join(
+            f"{name} {count}" for name, count in sorted(row["reasons"].items(), key=lambda item: -item[1])
+        )
         numbers = [f"{row[name]:,}" for name in ("landed", "accepted", "quarantined", "duplicates")]
-        grid.add_row(row["table"].partition(".")[2], *numbers, "[green]yes[/]" if row["holds"] else "[bold red]NO[/]", reasons)
+        grid.add_row(
+            row["table"].partition(".")[2], *numbers, "[green]yes[/]" if row["holds"] else "[bold red]NO[/]", reasons
+        )
     return grid
 
 

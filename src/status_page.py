@@ -19,14 +19,20 @@ PUBLICATION_MAX_AGE_HOURS = 36.0
 def gather(config: Config, now: datetime) -> dict[str, Any]:
     """Return the state of the lake as plain data; `problems` lists what is wrong, each with what to do."""
     rows = config.lake.rows("ops.job_runs")
-    runs = sorted((row for row in rows if row["step"] in ("run", "stream")), key=lambda row: row["started_at"], reverse=True)
+    runs = sorted(
+        (row for row in rows if row["step"] in ("run", "stream")), key=lambda row: row["started_at"], reverse=True
+    )
     publication = published(config.lake)
     found: dict[str, Any] = {
         "lake": str(config.lake.root),
         "now": now.isoformat(timespec="seconds"),
         "locks": {name: lock_holder(config.lake, name) for name in ("batch", "stream", "serving")},
         "last_runs": [_run(row) for row in runs[:5]],
-        "publication": {"run_id": publication.run_id, "published_at": publication.published_at, "tables": len(publication.tables)},
+        "publication": {
+            "run_id": publication.run_id,
+            "published_at": publication.published_at,
+            "tables": len(publication.tables),
+        },
         "freshness": [_freshness(config, name, now) for name, t in config.registry.tables.items() if t.freshness],
         "reconciliation": console.reconciliation(config),
         "open_quarantine": _open_quarantine(config),
@@ -91,7 +97,11 @@ def _problems(found: dict[str, Any], rows: list[dict[str, Any]], now: datetime) 
         yield "nothing is published yet: scripts/run_batch_pipeline.sh"
     for row in found["freshness"]:
         if row["stale"]:
-            what = "holds nothing" if row["age_hours"] is None else f"ends {row['age_hours']:,.0f} h ago (limit {row['max_age_hours']:g} h)"
+            what = (
+                "holds nothing"
+                if row["age_hours"] is None
+                else f"ends {row['age_hours']:,.0f} h ago (limit {row['max_age_hours']:g} h)"
+            )
             yield f"{row['table']} {what}: check that the feed still delivers, then scripts/run_streaming_pipeline.sh once"
     for row in found["reconciliation"]:
         if not row["holds"]:
@@ -112,19 +122,31 @@ def show(found: dict[str, Any]) -> None:
         out.print("[green]Nothing is wrong.[/]")
     for name, holder in found["locks"].items():
         if holder is not None:
-            out.print(f"{name} is running: process {holder.get('pid')}, run {holder.get('run_id')}, since {holder.get('since')}")
+            out.print(
+                f"{name} is running: process {holder.get('pid')}, run {holder.get('run_id')}, since {holder.get('since')}"
+            )
     publication = found["publication"]
     if publication["run_id"]:
-        out.print(f"In force: {publication['tables']} gold tables of run {publication['run_id']}, published {publication['published_at']}")
+        out.print(
+            f"In force: {publication['tables']} gold tables of run {publication['run_id']}, published {publication['published_at']}"
+        )
     runs = Grid("run", "what", "status", "started", "seconds", title="Last runs", title_justify="left")
     for row in found["last_runs"]:
         what = "batch" if row["step"] == "run" else row["step"]
         style = console.STYLES.get(row["status"], "")
-        runs.add_row(row["run_id"], what, f"[{style}]{row['status']}[/]", f"{row['started_at']:%Y-%m-%d %H:%M:%S}", f"{row['seconds']:.1f}")
+        runs.add_row(
+            row["run_id"],
+            what,
+            f"[{style}]{row['status']}[/]",
+            f"{row['started_at']:%Y-%m-%d %H:%M:%S}",
+            f"{row['seconds']:.1f}",
+        )
     fresh = Grid("table", "newest", "age, h", "limit, h", "fresh", title="Freshness", title_justify="left")
     for row in found["freshness"]:
         mark = "[bold red]no[/]" if row["stale"] else "[green]yes[/]"
-        fresh.add_row(row["table"], str(row["newest"] or ""), f"{row['age_hours'] or 0:,.1f}", f"{row['max_age_hours']:g}", mark)
+        fresh.add_row(
+            row["table"], str(row["newest"] or ""), f"{row['age_hours'] or 0:,.1f}", f"{row['max_age_hours']:g}", mark
+        )
     console.print_grids(runs, fresh, console.reconciliation_grid(found["reconciliation"], "Where every record went"))
     if found["open_quarantine"]:
         counts = ", ".join(f"{name} {count}" for name, count in found["open_quarantine"].items())

@@ -1,0 +1,1 @@
+"""The batch layer: bronze, silver and gold."""

@@ -79,8 +79,16 @@ def inspect(path: Path, landing: Path, table: Table, snapshot_at: datetime | Non
         for chunk in iter(lambda: content.read(1 << 20), b""):
             digest.update(chunk)
     header, reason = read_header(path, table)
-    return LandedFile(table.short_name, path.relative_to(landing).as_posix(), digest.hexdigest(), stat.st_size,
-                      modified, dated or snapshot_at or modified, header, reason)
+    return LandedFile(
+        table.short_name,
+        path.relative_to(landing).as_posix(),
+        digest.hexdigest(),
+        stat.st_size,
+        modified,
+        dated or snapshot_at or modified,
+        header,
+        reason,
+    )
 
 
 def read_header(path: Path, table: Table) -> tuple[tuple[str, ...], str]:
@@ -168,7 +176,7 @@ def registry_rows(config: Config, table: Table) -> list[dict[str, Any]]:
     registry = config.registry["ops.landed_files"]
     rows = [row for row in config.lake.rows(registry.name) if row["source"] == table.short_name]
     noted = max((row["bronze_version"] for row in rows if row["bronze_version"] is not None), default=-1)
-    lost = []
+    lost: list[dict[str, Any]] = []
     for commit in config.lake.commits(table.name, after=noted):
         lost.extend({**row, "bronze_version": commit.version} for row in map(_revived, commit.note.get("files", [])))
     config.lake.append_small(lost, registry, {"healed": table.name})
@@ -202,7 +210,13 @@ def new_files(config: Config, table: Table, snapshot_at: datetime | None) -> lis
 
 
 def ingest(
-    spark: SparkSession, config: Config, table: Table, *, now: datetime, run_id: str, snapshot_at: datetime | None = None
+    spark: SparkSession,
+    config: Config,
+    table: Table,
+    *,
+    now: datetime,
+    run_id: str,
+    snapshot_at: datetime | None = None,
 ) -> StepResult:
     """Append every new file of one source to its bronze table, in one commit, and note it in ops.landed_files.
 

@@ -61,9 +61,11 @@ def pin(spark: SparkSession, config: Config, as_of: date | None) -> Pins:
     newest, load_id = None, 0
     if version >= 0:
         events = config.lake.read(spark, "silver.usage_events", version)
-        newest, load_id = events.agg(F.max("event_time"), F.max("load_id")).select(
-            F.to_date(F.col("max(event_time)") - F.expr("INTERVAL 23 HOURS")), "max(load_id)"
-        ).collect()[0]
+        newest, load_id = (
+            events.agg(F.max("event_time"), F.max("load_id"))
+            .select(F.to_date(F.col("max(event_time)") - F.expr("INTERVAL 23 HOURS")), "max(load_id)")
+            .collect()[0]
+        )
     return Pins(versions, as_of or newest, load_id or 0)
 
 
@@ -104,7 +106,11 @@ def build(
     arguments = [pins.business_date] if mart.takes_business_date else []
     schema = spark_schema(table)
     rows = mart.compute(*inputs, *arguments)
-    rows = rows.select(*(F.col(name).cast(schema[name].dataType).alias(name) for name in table.column_names)).coalesce(1).persist()
+    rows = (
+        rows.select(*(F.col(name).cast(schema[name].dataType).alias(name) for name in table.column_names))
+        .coalesce(1)
+        .persist()
+    )
     try:
         count = check(rows, table)
         load_id = pins.load_id if "silver.usage_events" in config.registry.upstream([table.name]) else 0

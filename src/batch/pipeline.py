@@ -47,7 +47,9 @@ class Pinned:
             return self._pins
 
 
-def table_steps(spark: Callable[[], SparkSession], config: Config, options: Options, run_id: str, now: datetime) -> list[Step]:
+def table_steps(
+    spark: Callable[[], SparkSession], config: Config, options: Options, run_id: str, now: datetime
+) -> list[Step]:
     """Return the steps of bronze, silver and gold that a batch run owns, with their edges from the contracts."""
     silver = tuple(table.name for table in config.registry.layer("silver"))
     pins = Pinned(spark, config, options.as_of)
@@ -63,7 +65,13 @@ def table_steps(spark: Callable[[], SparkSession], config: Config, options: Opti
 
 
 def _work(
-    spark: Callable[[], SparkSession], config: Config, options: Options, run_id: str, now: datetime, table: Table, pins: Pinned
+    spark: Callable[[], SparkSession],
+    config: Config,
+    options: Options,
+    run_id: str,
+    now: datetime,
+    table: Table,
+    pins: Pinned,
 ) -> tuple[Callable[[], StepResult], Callable[[], str]]:
     if table.layer == "bronze":
         return (
@@ -80,9 +88,7 @@ def _work(
             lambda: silver_transformation.describe(config, table, options.full_reload),
         )
     return (
-        lambda: gold_aggregation.build(
-            spark(), config, table, pins(), run_id=run_id, full_reload=options.full_reload
-        ),
+        lambda: gold_aggregation.build(spark(), config, table, pins(), run_id=run_id, full_reload=options.full_reload),
         lambda: gold_aggregation.describe(config, table, options.as_of, options.full_reload),
     )
 
@@ -169,7 +175,7 @@ def _run_step(step: Step, verbose: bool) -> StepRecord:
 
             traceback.print_exc()
         code = error.exit_code if isinstance(error, CloudlakeError) else 1
-        return StepRecord(step.name, "failed", started, now_utc(), StepResult(), explain_failure(error), code)
+        return StepRecord(step.name, "failed", started, now_utc(), StepResult(), explain_failure(error), code, error)
     if result.fault:
         return StepRecord(step.name, "failed", started, now_utc(), result, result.fault, 1, blocks=False)
     return StepRecord(step.name, "skipped" if result.skipped else "done", started, now_utc(), result)

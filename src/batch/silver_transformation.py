@@ -17,6 +17,7 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ..common import data_quality as quality
+from ..common import gates
 from ..common.config import Config, Definitions
 from ..common.contracts import Table
 from ..common.errors import QualityGateError
@@ -82,7 +83,11 @@ def describe(config: Config, table: Table, full_reload: bool) -> str:
         return "takes every delivery that bronze ingests"
     pending = pending_deliveries(config, table, full_reload)
     named = ", ".join(delivery.path for delivery in pending[:5]) + (" …" if pending[5:] else "")
-    return f"takes {len(pending)} delivery(ies): {named}" if pending else "takes what bronze ingests in this run, else skips it"
+    return (
+        f"takes {len(pending)} delivery(ies): {named}"
+        if pending
+        else "takes what bronze ingests in this run, else skips it"
+    )
 
 
 def read_deliveries(spark: SparkSession, config: Config, table: Table, deliveries: Sequence[Delivery]) -> DataFrame:
@@ -110,7 +115,9 @@ def _with_references(spark: SparkSession, config: Config, table: Table, rows: Da
     for column, target in table.reference.items():
         owner, _, key = target.rpartition(".")
         known = config.lake.read(spark, owner)
-        newest = known.groupBy(F.col(key).alias(column)).agg(F.max_by("signup_date", "effective_from").alias("org_signup_date"))
+        newest = known.groupBy(F.col(key).alias(column)).agg(
+            F.max_by("signup_date", "effective_from").alias("org_signup_date")
+        )
         rows = quality.refer(rows, column, newest)
         if table.short_name == "users":
             rows = rows.join(F.broadcast(newest), column, "left")
@@ -124,12 +131,14 @@ def count_outcomes(rows: DataFrame, deliveries: Sequence[Delivery]) -> None:
         delivery = by_id[row["_delivery"]]
         delivery.outcomes[row["_outcome"]] += row["count"]
         if row["_outcome"] == "quarantined":
-            delivery.reasons.update({reason: row["count"] for reason in row["_reasons"]})
+            delivery.reasons.update(dict.fromkeys(row["_reasons"], row["count"]))
         elif row["_outcome"] == "accepted":
-            delivery.flags.update({flag: row["count"] for flag in row["quality_flags"]})
+            delivery.flags.update(dict.fromkeys(row["quality_flags"], row["count"]))
 
 
-def keep_refused(spark: SparkSession, config: Config, table: Table, rows: DataFrame, now: datetime, run_id: str) -> None:
+def keep_refused(
+    spark: SparkSession, config: Config, table: Table, rows: DataFrame, now: datetime, run_id: str
+) -> None:
     """Append refused rows to the quarantine, those that it does not hold yet."""
     name = f"quarantine.{table.short_name}"
     refused = quarantine_rows(rows.where("_outcome = 'quarantined'"), table.name, now, run_id)
@@ -145,7 +154,7 @@ def transform(
     """Bring one silver table up to date with the deliveries that landed.
 
     Raises:
-        QualityGateError: a snapshot was refused, because it can't be read whole or would delete too much.
+        GateFailed: a snapshot was refused, because it can't be read whole or would delete too much.
     """
     config.lake.create(config.registry[f"quarantine.{table.short_name}"])
     if table.history.kind != "scd2":
@@ -184,16 +193,22 @@ def write_history(
     spark: SparkSession, config: Config, table: Table, rows: DataFrame, deliveries: Sequence[Delivery], run_id: str
 ) -> None:
     """Tell the history engine each snapshot; a key whose row was refused counts as present and unchanged."""
-    business = [n for n in table.column_names if n == "quality_flags" or n not in _HISTORY_COLUMNS | {table.history.surrogate_key}]
+    business = [
+        n
+        for n in table.column_names
+        if n == "quality_flags" or n not in _HISTORY_COLUMNS | {table.history.surrogate_key}
+    ]
     schema = spark_schema(table)
     keys = list(table.key)
     tracked = [n for n in business if n not in keys and n not in table.history.untracked]
     for delivery in deliveries:
         own = rows.where(F.col("_delivery") == delivery.id)
-        snapshot = own.where("_outcome = 'accepted'").select(*(F.col(n).cast(schema[n].dataType).alias(n) for n in business))
+        snapshot = own.where("_outcome = 'accepted'").select(
+            *(F.col(n).cast(schema[n].dataType).alias(n) for n in business)
+        )
         readable = [F.col(f"raw.{table.columns[key].source or key}").alias(key) for key in keys]
         present = own.where("_outcome = 'quarantined'").select(*readable).dropDuplicates()
-        guard_snapshot(spark, config, table, delivery, snapshot, present)
+        guard_snapshot(spark, config, table, delivery, snapshot, present, run_id)
         result = apply_snapshot(
             spark,
             config.lake.path(table.name),
@@ -229,33 +244,39 @@ def _start(text: str | None) -> datetime | str | None:
 
 
 def guard_snapshot(
-    spark: SparkSession, config: Config, table: Table, delivery: Delivery, snapshot: DataFrame, present: DataFrame
+    spark: SparkSession,
+    config: Config,
+    table: Table,
+    delivery: Delivery,
+    snapshot: DataFrame,
+    present: DataFrame,
+    run_id: str,
 ) -> None:
     """Refuse a snapshot that has a row without a key, or lacks too many of the keys in force at its time.
 
     Raises:
-        QualityGateError: with the counts and how to go on.
+        GateFailed: with the counts and how to let it pass.
     """
     keys = list(table.key)
-    unreadable = [f"{key}_missing" for key in keys if delivery.reasons[f"{key}_missing"]]
-    if unreadable:
-        raise QualityGateError(
-            f"{table.name}: snapshot {delivery.path} has {sum(delivery.reasons[r] for r in unreadable)} row(s) without a key, "
-            f"so nobody can tell which keys it lacks. Refused; deliver it again corrected."
-        )
-    if not config.lake.exists(table.name):
+    subject = f"{delivery.path}@{delivery.sha256}"
+    keyless = sum(delivery.reasons[f"{key}_missing"] for key in keys)
+    if keyless and not gates.is_accepted(config.lake, "snapshot_keys", subject):
+        found = f"{table.name}: snapshot {delivery.path} has {keyless} row(s) without a key, so nobody can tell which keys it lacks."
+        raise gates.GateFailed("snapshot_keys", table.name, subject, found, run_id)
+    if not config.lake.exists(table.name) or gates.is_accepted(config.lake, "snapshot_deletes", subject):
         return
     in_force = as_of(config.lake.read(spark, table.name), delivery.snapshot_at).select(*keys)
-    told = snapshot.select(*keys).unionByName(present.select(*keys)).withColumn("_told", F.lit(True))
-    counts = in_force.join(told.dropDuplicates(keys), keys, "left").agg(F.count(F.lit(1)), F.count("_told")).collect()[0]
-    known, kept = counts
+    told = (
+        snapshot.select(*keys).unionByName(present.select(*keys)).dropDuplicates(keys).withColumn("_told", F.lit(True))
+    )
+    known, kept = in_force.join(told, keys, "left").agg(F.count(F.lit(1)), F.count("_told")).collect()[0]
     limit = config.settings.snapshot_deletes_limit
     if known and (known - kept) / known > limit:
-        raise QualityGateError(
-            f"{table.name}: snapshot {delivery.path} lacks {known - kept} of {known} keys, more than the limit of {limit:.0%} "
-            f"(snapshot_deletes_limit in conf/lake.yaml). Refused, and nothing of it is visible; deliver it again complete, "
-            f"or raise the limit for one run where the deletions are meant."
+        found = (
+            f"{table.name}: snapshot {delivery.path} lacks {known - kept} of {known} keys, more than {limit:.0%} "
+            f"(snapshot_deletes_limit in conf/lake.yaml)."
         )
+        raise gates.GateFailed("snapshot_deletes", table.name, subject, found, run_id)
 
 
 # --- records ----------------------------------------------------------------------------------------------------
@@ -277,7 +298,11 @@ def write_records(
     split = classify(ranked, kept, keys, content).persist()
     try:
         by_id = {delivery.id: delivery for delivery in deliveries}
-        counts = split.groupBy("_delivery", "_split").agg(F.count(F.lit(1)).alias("rows"), F.max("_write").alias("write")).collect()
+        counts = (
+            split.groupBy("_delivery", "_split")
+            .agg(F.count(F.lit(1)).alias("rows"), F.max("_write").alias("write"))
+            .collect()
+        )
         for row in counts:
             by_id[row["_delivery"]].splits[row["_split"]] += row["rows"]
         if not any(row["write"] for row in counts):

@@ -1,0 +1,1 @@
+"""What every layer shares; it knows none of them."""

@@ -234,21 +234,37 @@ def load_registry(conf: Path) -> Registry:
             tables[f"quarantine.{table.short_name}"] = quarantine_of(table)
     for table in tables.values():
         stem = {"speed": "streaming", "quarantine": "silver"}.get(table.layer, table.layer)
-        faults.extend(f"conf/{stem}.yaml: {table.short_name}.{fault}" for fault in _contradictions(table, tables, domains))
+        faults.extend(
+            f"conf/{stem}.yaml: {table.short_name}.{fault}" for fault in _contradictions(table, tables, domains)
+        )
     faults.extend(_circles(tables))
     if faults:
         raise ConfigurationError(faults)
     return Registry(tables, domains)
 
 
+class _Loader(yaml.SafeLoader):
+    """SafeLoader in which a key stands once, and merged keys (`<<`) come after the mapping's own."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        own = [(key, value) for key, value in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        names = {key.value for key, _ in own}
+        for position, (key, _) in enumerate(own):
+            if key.value in [earlier.value for earlier, _ in own[:position]]:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' stands twice", key.start_mark)
+        super().flatten_mapping(node)
+        merged = {key.value: (key, value) for key, value in node.value if key.value not in names}
+        node.value = own + list(merged.values())
+
+
 def read_yaml(path: Path) -> Any:
-    """Read a YAML file with safe_load.
+    """Read a YAML file safely.
 
     Raises:
         ConfigurationError: the file is missing or broken, with line and column.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except FileNotFoundError:
         raise ConfigurationError(f"{path}: no such file; --conf names the folder that holds it") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -318,7 +334,9 @@ def explain(error: ValidationError, where: str, model: type[BaseModel]) -> list[
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
-    nested = {"columns": Column, "rules": Rule, "history": History, "layout": Layout, "freshness": Freshness}
+    nested: dict[Any, type[BaseModel]] = {
+        "columns": Column, "rules": Rule, "history": History, "layout": Layout, "freshness": Freshness,
+    }
     for part in loc:
         if part in nested:
             model = nested[part]
@@ -356,12 +374,12 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
     for name in table.inputs:
         if name not in tables:
             yield f"inputs: '{name}' is not a table{did_you_mean(name, tables)}"
-    for column, target in table.reference.items():
+    for name, target in table.reference.items():
         owner, _, key = target.rpartition(".")
         if owner not in tables or key not in tables[owner].columns:
-            yield f"reference.{column}: '{target}' is not a column of a table; write layer.table.column"
+            yield f"reference.{name}: '{target}' is not a column of a table; write layer.table.column"
         elif owner not in table.inputs:
-            yield f"reference.{column}: '{owner}' must be one of the inputs, so that it is built first"
+            yield f"reference.{name}: '{owner}' must be one of the inputs, so that it is built first"
     if table.history.kind == "scd2" and not table.history.surrogate_key:
         yield "history.surrogate_key: is missing; an scd2 table names its surrogate key"
     if not table.key and table.history.kind in ("upsert", "scd2"):
@@ -380,7 +398,10 @@ def _circles(tables: Mapping[str, Table]) -> list[str]:
 def quarantine_of(table: Table) -> Table:
     """Return the contract of the table that keeps what `table` refuses: one row for each distinct refused payload."""
     text: dict[str, tuple[str, str]] = {
-        "quarantine_id": ("string", "sha256 of table and payload: a refused row is stored once, however often it arrives"),
+        "quarantine_id": (
+            "string",
+            "sha256 of table and payload: a refused row is stored once, however often it arrives",
+        ),
         "payload": ("string", "The refused row as it arrived: the bronze row as JSON, or the raw line"),
         "reasons": ("array<string>", "Every rule of level quarantine that the row breaks, sorted"),
         "_source_file": ("string", "Where it first arrived, relative to the landing root"),
@@ -402,7 +423,8 @@ def quarantine_of(table: Table) -> Table:
         writer=table.writer,
         history=History(kind="insert_only"),
         columns={
-            name: Column(type=kind, description=text, pii=pii and name == "payload") for name, (kind, text) in text.items()
+            name: Column(type=kind, description=text, pii=pii and name == "payload")
+            for name, (kind, text) in text.items()
         },
         no_statistics=("payload",),
     )

@@ -57,7 +57,7 @@ def cast_text(text: Column, kind: str) -> Column:
     """
     if kind == "string":
         return text
-    if kind == "int" or kind == "bigint":
+    if kind in ("int", "bigint"):
         number = F.when(text.rlike(_DECIMAL), text.try_cast("decimal(38,9)"))
         return F.when(number == F.floor(number), number.try_cast(kind))
     pattern = {"date": _DATE, "timestamp": _TIME, "boolean": _BOOLEAN}.get(kind, _DECIMAL)
@@ -78,8 +78,12 @@ def conform(rows: DataFrame, table: Table, domains: Mapping[str, Domain]) -> Dat
     """
     read = {name: column for name, column in table.columns.items() if not column.derived}
     sources = sorted({column.source or name for name, column in read.items()} | _delivered(rows))
-    raw = F.struct(*(trimmed(F.col(name)).alias(name) if name in rows.columns else F.lit(None).cast("string").alias(name)
-                     for name in sources))
+    raw = F.struct(
+        *(
+            trimmed(F.col(name)).alias(name) if name in rows.columns else F.lit(None).cast("string").alias(name)
+            for name in sources
+        )
+    )
     rows = rows.withColumn("raw", raw)
     values: dict[str, Column] = {}
     reasons: list[Column] = []
@@ -99,8 +103,13 @@ def conform(rows: DataFrame, table: Table, domains: Mapping[str, Domain]) -> Dat
             reasons.append(F.when(text.isNull(), F.lit(f"{name}_missing")))
     judged = F.when(F.col("_corrupt_record").isNotNull(), F.array(F.lit("malformed_row"))).otherwise(_present(reasons))
     kept = [name for name in rows.columns if name.startswith("_")]
-    return rows.select(*kept, "raw", F.struct(*known).alias("known"), judged.alias("_reasons"),
-                       *(value.alias(name) for name, value in values.items()))
+    return rows.select(
+        *kept,
+        "raw",
+        F.struct(*known).alias("known"),
+        judged.alias("_reasons"),
+        *(value.alias(name) for name, value in values.items()),
+    )
 
 
 def _delivered(rows: DataFrame) -> set[str]:
@@ -158,7 +167,9 @@ def settle(rows: DataFrame, table: Table, payload: Column, delivery: str = "_del
     rows = rows.withColumns(
         {
             "_payload": payload,
-            "_content": F.when(F.size("_reasons") == 0, F.sha2(F.to_json(F.struct(*content), EXACT), 256)).otherwise(F.sha2(payload, 256)),
+            "_content": F.when(F.size("_reasons") == 0, F.sha2(F.to_json(F.struct(*content), EXACT), 256)).otherwise(
+                F.sha2(payload, 256)
+            ),
         }
     ).withColumn("_same_key", F.when(readable, F.to_json(F.struct(*keys))).otherwise(F.col("_content")))
     group = Window.partitionBy(delivery, "_same_key")

@@ -260,7 +260,9 @@ class Lake:
     ) -> pa.Table:
         """Read a small table, or the few rows that satisfy `filters` (column, operator, value), without Spark."""
         delta = DeltaTable(self.path(table), version=version)
-        return delta.to_pyarrow_table(columns=list(columns) if columns else None, filters=list(filters) if filters else None)
+        return delta.to_pyarrow_table(
+            columns=list(columns) if columns else None, filters=list(filters) if filters else None
+        )
 
     def rows(self, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a small table ([] where it does not exist yet)."""
@@ -272,7 +274,9 @@ class Lake:
             return None
         actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
         name = f"max.{column}"
-        values = [value for value in actions[name].to_pylist() if value is not None] if name in actions.column_names else []
+        values = (
+            [value for value in actions[name].to_pylist() if value is not None] if name in actions.column_names else []
+        )
         return max(values, default=None)
 
     def append(
@@ -288,7 +292,13 @@ class Lake:
         append_path(rows, self.path(table), note=note, transaction=transaction, add_columns=add_columns)
 
     def merge(
-        self, spark: SparkSession, rows: DataFrame, table: str, keys: Sequence[str], *, note: Mapping[str, Any] | None = None,
+        self,
+        spark: SparkSession,
+        rows: DataFrame,
+        table: str,
+        keys: Sequence[str],
+        *,
+        note: Mapping[str, Any] | None = None,
         delete_missing: bool = False,
     ) -> None:
         """Upsert rows by key in one commit; `delete_missing` removes keys that `rows` does not hold."""
@@ -301,7 +311,9 @@ class Lake:
                 merge = merge.whenNotMatchedBySourceDelete()
             merge.execute()
 
-    def append_small(self, rows: Sequence[Mapping[str, Any]], table: Table, note: Mapping[str, Any] | None = None) -> None:
+    def append_small(
+        self, rows: Sequence[Mapping[str, Any]], table: Table, note: Mapping[str, Any] | None = None
+    ) -> None:
         """Append a few rows without Spark, in one commit (the `ops` tables)."""
         if not rows:
             return
@@ -309,7 +321,9 @@ class Lake:
 
         self.create(table)
         data = pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(table))
-        properties = CommitProperties(custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)})
+        properties = CommitProperties(
+            custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)}
+        )
         path = self.path(table.name)
         with table_lock(path):
             write_deltalake(path, data, mode="append", commit_properties=properties)

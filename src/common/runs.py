@@ -65,8 +65,13 @@ def process_lock(lake: Lake, name: str, run_id: str) -> Iterator[None]:
             ) from None
         handle.truncate(0)
         command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        holder = {"pid": os.getpid(), "host": socket.gethostname(), "run_id": run_id,
-                  "since": now_utc().isoformat(timespec="seconds"), "command": command}
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "run_id": run_id,
+            "since": now_utc().isoformat(timespec="seconds"),
+            "command": command,
+        }
         handle.write(json.dumps(holder))
         handle.flush()
         try:
@@ -137,6 +142,7 @@ class StepRecord:
     result: StepResult
     error: str = ""
     exit_code: int = 0
+    failure: BaseException | None = None
     blocks: bool = True
     """Whether what needs the step is kept from running by its failure."""
 
@@ -148,7 +154,9 @@ class StepRecord:
         return (self.ended_at - self.started_at).total_seconds()
 
 
-def record_step(lake: Lake, registry: Registry, run_id: str, record: StepRecord, detail: Mapping[str, Any] | None = None) -> None:
+def record_step(
+    lake: Lake, registry: Registry, run_id: str, record: StepRecord, detail: Mapping[str, Any] | None = None
+) -> None:
     """Append how a step ended to ops.job_runs."""
     row = {
         "run_id": run_id,

@@ -43,5 +43,4 @@ def live_org_daily_usage(config: Config) -> pa.Table:
         for name, rows in views.items():
             connection.register(name, rows)
         query = _SQL.format(measures=", ".join(measures), sums=sums, columns=", ".join(contract.column_names))
-        result = connection.execute(query).arrow()
-        return result if isinstance(result, pa.Table) else result.read_all()
+        return connection.execute(query).to_arrow_table()

@@ -7,6 +7,9 @@ micro-batch adds in between is counted once.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -34,7 +37,9 @@ def org_daily_usage(gold: DataFrame, increments: DataFrame) -> DataFrame:
         One row for each org_id, usage_date and service: the measures, and `speed_events`, those of the increments.
     """
     day = F.to_date("bucket_start").alias("usage_date")
-    speed = increments.groupBy("org_id", day, "service").agg(*sum_measures()).withColumn("speed_events", F.col("events"))
+    speed = (
+        increments.groupBy("org_id", day, "service").agg(*sum_measures()).withColumn("speed_events", F.col("events"))
+    )
     batch = gold.withColumn("speed_events", F.lit(0).cast("bigint"))
     both = batch.unionByName(speed)
     return both.groupBy(*KEYS).agg(*sum_measures(), F.sum("speed_events").alias("speed_events"))
@@ -85,7 +90,7 @@ def serve(spark: SparkSession, config: Config, run_id: str) -> StepResult:
     return StepResult(rows_in=rows, rows_out=changed, message=f"served up to load_id {served}")
 
 
-def _upsert(spark: SparkSession, lake: Lake, answer: DataFrame, note: dict[str, object]) -> int:
+def _upsert(spark: SparkSession, lake: Lake, answer: DataFrame, note: Mapping[str, Any]) -> int:
     """Write the rows that differ from the table; what the answer no longer holds is deleted, all in one commit."""
     kept = lake.read(spark, SERVED)
     differing = answer.exceptAll(kept).persist()

@@ -1,0 +1,1 @@
+"""The speed layer: the stream of usage events."""

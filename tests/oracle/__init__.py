@@ -14,6 +14,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -48,8 +49,8 @@ class Oracle:
 
     `as_of` is the business date, else it comes from the events. `ingested_at` is when the events were ingested (else
     now): later than an hour after it lies the future. `snapshot_at` is the snapshot time of flat files, else their
-    modification time. `snapshot_deletes_limit` is the share of keys a master's snapshot may delete without being refused;
-    None refuses no snapshot, unreadable keys or not.
+    modification time. `snapshot_deletes_limit` is the share of keys that a master's snapshot may delete without being
+    refused; with None no snapshot is refused, unreadable keys or not. `refused_snapshots` names those that were.
     """
 
     def __init__(
@@ -64,7 +65,8 @@ class Oracle:
         self.landing = Path(landing)
         self.refused_snapshots: list[str] = []
         self._deletes_limit = snapshot_deletes_limit
-        self._sql = duckdb.connect(config={"TimeZone": "UTC"})
+        self._sql = duckdb.connect()
+        self._sql.execute("SET TimeZone = 'UTC'")
         self._run_file("macros")
         self._load_domains()
         self._load_csv_files(snapshot_at)
@@ -93,28 +95,28 @@ class Oracle:
 
         `source_file` (a CSV file relative to the landing root) restricts the counts to one delivery.
         """
-        if _one_of(source, [*MASTERS, *RECORDS, EVENTS]) == EVENTS:
+        asked = {"source": _one_of(source, [*MASTERS, *RECORDS, EVENTS]), "source_file": source_file}
+        if source == EVENTS:
+            asked = {}
             outcomes = """
                 SELECT outcome, reasons, 1 AS rows FROM event_outcomes
                 UNION ALL SELECT 'duplicate', [], copies - 1 FROM event_outcomes"""
         else:
-            self._sql.execute("SET VARIABLE source = ?", [source])
-            self._sql.execute("SET VARIABLE source_file = ?", [source_file])
             outcomes = """
                 SELECT CASE WHEN is_repeat THEN 'duplicate' WHEN len(reasons) > 0 THEN 'quarantined'
                             ELSE 'accepted' END AS outcome,
                     CASE WHEN is_repeat THEN [] ELSE reasons END AS reasons, 1 AS rows
                 FROM verdicts
-                WHERE source = getvariable('source')
-                    AND source_file = coalesce(getvariable('source_file'), source_file)"""
-        landed, accepted, quarantined, duplicates = self._sql.execute(f"""
+                WHERE source = $source AND source_file = coalesce($source_file, source_file)"""
+        totals = f"""
             SELECT coalesce(sum(rows), 0)::BIGINT,
                 coalesce(sum(rows) FILTER (outcome = 'accepted'), 0)::BIGINT,
                 coalesce(sum(rows) FILTER (outcome = 'quarantined'), 0)::BIGINT,
                 coalesce(sum(rows) FILTER (outcome = 'duplicate'), 0)::BIGINT
-            FROM ({outcomes})""").fetchone()
+            FROM ({outcomes})"""
+        landed, accepted, quarantined, duplicates = self._sql.execute(totals, asked).fetchone()
         reasons = self._sql.execute(
-            f"SELECT reason, count(*) FROM (SELECT unnest(reasons) AS reason FROM ({outcomes})) GROUP BY ALL ORDER BY ALL"
+            f"SELECT r, count(*) FROM (SELECT unnest(reasons) AS r FROM ({outcomes})) GROUP BY ALL ORDER BY ALL", asked
         ).fetchall()
         return {
             "landed": landed,
@@ -127,11 +129,10 @@ class Oracle:
     def flags(self, table: str) -> dict[str, int]:
         """Count silver's quality flags by name."""
         _one_of(table, [*MASTERS, *RECORDS, EVENTS])
-        return dict(
-            self._sql.execute(
-                f"SELECT flag, count(*) FROM (SELECT unnest(quality_flags) AS flag FROM silver_{table}) GROUP BY ALL ORDER BY ALL"
-            ).fetchall()
-        )
+        rows = self._sql.execute(
+            f"SELECT f, count(*) FROM (SELECT unnest(quality_flags) AS f FROM silver_{table}) GROUP BY ALL ORDER BY ALL"
+        ).fetchall()
+        return dict(rows)
 
     def sql(self, query: str) -> pa.Table:
         """Answer a query over the oracle's views (silver_<table>, gold_<table>, verdicts, event_outcomes)."""
@@ -156,23 +157,111 @@ class Oracle:
         self._sql.execute("""
             CREATE TABLE csv_files (source VARCHAR, source_file VARCHAR, file_rank INT, snapshot_at TIMESTAMP,
                 modified_at TIMESTAMP, sha256 VARCHAR, content VARCHAR, key_columns VARCHAR[])""")
-        for source, key_columns in (MASTERS | RECORDS).items():
+        for source, keys in (MASTERS | RECORDS).items():
             for rank, file in enumerate(sorted(_deliveries(self.landing, source, snapshot_at))):
+                times = (_naive(file.snapshot_at), _naive(file.modified_at))
+                text = _text(self.landing / file.source_file)
                 self._sql.execute(
                     "INSERT INTO csv_files VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    [source, file.source_file, rank, _naive(file.snapshot_at), _naive(file.modified_at), file.sha256]
-                    + [_text(self.landing / file.source_file), key_columns],
+                    [source, file.source_file, rank, *times, file.sha256, text, keys],
                 )
         self._run_file("csv")
 
     def _load_event_files(self, ingested_at: datetime) -> None:
-        self._sql.execute("CREATE TABLE event_clock AS SELECT CAST(? AS TIMESTAMP) AS ingested_at", [_naive(ingested_at)])
+        clock = [_naive(ingested_at)]
+        self._sql.execute("CREATE TABLE event_clock AS SELECT CAST(? AS TIMESTAMP) AS ingested_at", clock)
         paths = [str(path) for path in sorted((self.landing / "usage_events_stream").glob("*.jsonl"))]
         paths = [path for path in paths if not Path(path).name.startswith((".", "_"))]
-        self._sql.execute("CREATE TABLE event_files AS SELECT unnest(CAST(? AS VARCHAR[])) AS path", [paths])
+        self._sql.execute("CREATE TABLE event_files (content BLOB)")
+        if paths:
+            self._sql.execute("INSERT INTO event_files SELECT content FROM read_blob(?)", [paths])
         self._run_file("events")
 
     def _build(self) -> None:
         # The organisations come first: they decide which references are known.
-        self._tell_snapshots("customers_orgs", "judged_orgs")
+        self._tell_snapshots("customers_orgs")
+        self._sql.execute("INSERT INTO known_orgs SELECT DISTINCT key FROM told")
+        self._tell_snapshots("users")
+        self._tell_snapshots("resources")
         self._run_file("silver")
+        self._run_file("gold")
+
+    def _tell_snapshots(self, master: str) -> None:
+        """Find the current version of each key: the snapshots are told in the order of their times.
+
+        A snapshot speaks of every key: it has an accepted row, or a refused one (no word: what was, stands), or none
+        (deleted). One with an unreadable key, or that deletes too many, is refused as a whole.
+        """
+        files = self._sql.execute(
+            "SELECT source_file FROM csv_headers JOIN csv_files USING (source, source_file)"
+            " WHERE source = ? ORDER BY file_rank",
+            [master],
+        ).fetchall()
+        self._sql.execute("CREATE OR REPLACE TABLE told (key VARCHAR)")
+        for (source_file,) in files:
+            here = {"source": master, "file": source_file}
+            self._sql.execute(
+                "CREATE OR REPLACE TABLE seen AS SELECT key FROM judged WHERE source = $source AND source_file = $file",
+                here,
+            )
+            present, deleted, unreadable = self._sql.execute(
+                "SELECT count(*), count(*) FILTER (NOT EXISTS (FROM seen s WHERE s.key = c.key)),"
+                f" (SELECT count(*) FROM seen WHERE key IS NULL) FROM current_{master} c"
+            ).fetchone()
+            limit = self._deletes_limit
+            if limit is not None and (unreadable or deleted > limit * present):
+                self.refused_snapshots.append(source_file)
+                continue
+            self._sql.execute(
+                "CREATE OR REPLACE TABLE news AS SELECT key, source_file, row_no FROM accepted"
+                " WHERE source = $source AND source_file = $file",
+                here,
+            )
+            self._sql.execute(f"""
+                DELETE FROM current_{master} c WHERE NOT EXISTS (FROM seen s WHERE s.key = c.key);
+                DELETE FROM current_{master} c WHERE EXISTS (FROM news n WHERE n.key = c.key);
+                INSERT INTO current_{master} FROM news;
+                INSERT INTO told SELECT key FROM news""")
+
+
+@dataclass(frozen=True, order=True)
+class _Delivery:
+    """A file of a source; the order is that of the deliveries, the newest last."""
+
+    snapshot_at: datetime
+    modified_at: datetime
+    sha256: str
+    source_file: str
+
+
+def _deliveries(landing: Path, source: str, flat_snapshot_at: datetime | None) -> list[_Delivery]:
+    """Find a source's files, flat and in dated folders."""
+    found = []
+    for path in [*landing.glob(f"{source}.csv*"), *landing.glob(f"*/{source}.csv*")]:
+        folder = path.relative_to(landing).parent.name
+        if path.name not in {f"{source}.csv", f"{source}.csv.gz"} or not re.fullmatch(r"(\d{4}-\d{2}-\d{2})?", folder):
+            continue
+        modified_at = EPOCH + timedelta(microseconds=path.stat().st_mtime_ns // 1000)
+        snapshot_at = flat_snapshot_at or modified_at
+        if folder:
+            snapshot_at = datetime.fromisoformat(folder).replace(tzinfo=UTC)
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        found.append(_Delivery(snapshot_at, modified_at, sha256, str(path.relative_to(landing))))
+    return found
+
+
+def _text(path: Path) -> str:
+    """Return a CSV file's text without its byte order mark."""
+    content = path.read_bytes()
+    return (gzip.decompress(content) if path.suffix == ".gz" else content).decode("utf-8-sig")
+
+
+def _naive(moment: datetime) -> datetime:
+    """Return the instant in UTC without a zone, as DuckDB's TIMESTAMP has it."""
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
+
+
+def _one_of(name: str, known: Iterable[str]) -> str:
+    if name not in known:
+        raise KeyError(f"{name!r} is none of {', '.join(known)}")
+    return name

@@ -39,19 +39,19 @@ def _schema_faults(actual: pa.Schema, expected: pa.Schema) -> list[str]:
 
 def _kind(type_: pa.DataType) -> str:
     """Return what must agree of a type: a decimal's scale, not the width in which an engine keeps an integer."""
-    if pa.types.is_decimal(type_):
-        return f"decimal(…, {type_.scale})"
-    if pa.types.is_integer(type_):
-        return "integer"
-    if pa.types.is_string(type_) or pa.types.is_large_string(type_) or pa.types.is_string_view(type_):
-        return "text"
-    if pa.types.is_timestamp(type_):
-        return "timestamp"
-    if pa.types.is_map(type_):
+    of = pa.types
+    if of.is_map(type_):
         return f"map<{_kind(type_.key_type)}, {_kind(type_.item_type)}>"
-    if pa.types.is_list(type_) or pa.types.is_large_list(type_):
+    if of.is_list(type_) or of.is_large_list(type_):
         return f"list<{_kind(type_.value_type)}>"
-    return str(type_)
+    if of.is_decimal(type_):
+        return f"decimal(…, {type_.scale})"
+    kinds = {
+        "integer": (of.is_integer,),
+        "text": (of.is_string, of.is_large_string, of.is_string_view),
+        "timestamp": (of.is_timestamp,),
+    }
+    return next((kind for kind, tests in kinds.items() if any(test(type_) for test in tests)), str(type_))
 
 
 def _rows_by_key(table: pa.Table, key: list[str]) -> dict[tuple[Any, ...], list[dict[str, Any]]]:

@@ -2,44 +2,43 @@
 -- In: csv_files(source, source_file, file_rank, snapshot_at, modified_at, sha256, content, key_columns).
 -- DuckDB's own reader drops an unclosed quote and forgives an extra empty cell, and neither may go uncounted here.
 
-CREATE TABLE csv_rows AS
-WITH tokens AS (
-    SELECT source, source_file, unnest(found) AS token, generate_subscripts(found, 1) AS position
-    FROM (
-        SELECT source, source_file, regexp_extract_all(
-            CASE WHEN content = '' OR content LIKE '%' || chr(10) THEN content ELSE content || chr(10) END,
-            '"(?:[^"]|"")*"[^,\n]*[,\n]|"(?:[^"]|"")*\z|[^",\n][^,\n]*[,\n]|[,\n]') AS found
-        FROM csv_files
-    )
+CREATE TABLE csv_lines AS
+WITH found AS (
+    SELECT source, source_file, regexp_extract_all(
+        CASE WHEN content LIKE '%' || chr(10) THEN content ELSE content || chr(10) END,
+        '"(?:[^"]|"")*"[^,\n]*[,\n]|"(?:[^"]|"")*\z|[^",\n][^,\n]*[,\n]|[,\n]') AS tokens
+    FROM csv_files
+), tokens AS (
+    SELECT source, source_file, unnest(tokens) AS token, generate_subscripts(tokens, 1) AS position FROM found
 ), cells AS (
     SELECT source, source_file, position, token,
-        -- The line this token is on: how many line ends came before it.
+        -- The line that this token is on: how many line ends came before it.
         coalesce(sum(CASE WHEN right(token, 1) = chr(10) THEN 1 ELSE 0 END) OVER (
             PARTITION BY source, source_file ORDER BY position ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
         ), 0) AS row_no,
-        token LIKE '"%' AS is_quoted,
+        starts_with(token, '"') AS is_quoted,
         regexp_full_match(token, '"(?:[^"]|"")*"[ \t]*(?:,|\r?\n)') AS is_well_quoted,
-        regexp_replace(token, ',$|\r?\n$', '') AS body
+        regexp_replace(token, ',\z|\r?\n\z', '') AS body
     FROM tokens
-), lines AS (
-    SELECT source, source_file, row_no,
-        list(CASE WHEN is_well_quoted THEN replace(regexp_extract(body, '(?s)^"(.*)"', 1), '""', '"') ELSE body END
-             ORDER BY position) AS cells,
-        bool_or(is_quoted AND NOT is_well_quoted) AS is_broken,
-        string_agg(token, '' ORDER BY position) AS line
-    FROM cells
-    GROUP BY ALL
-), headed AS (
-    SELECT l.*, list_transform(h.cells, lambda name: trim(name)) AS header
-    FROM lines l
-    JOIN lines h ON h.source = l.source AND h.source_file = l.source_file AND h.row_no = 0
-    WHERE l.row_no > 0 AND clean(l.line) IS NOT NULL
 )
-SELECT h.source, h.source_file, h.row_no, h.header, h.cells, h.line, is_broken OR len(h.cells) <> len(h.header) AS is_malformed
-FROM headed h
-JOIN csv_files f ON f.source = h.source AND f.source_file = h.source_file
+SELECT source, source_file, row_no,
+    list(CASE WHEN is_well_quoted THEN replace(regexp_extract(body, '(?s)^"(.*)"', 1), '""', '"') ELSE body END
+         ORDER BY position) AS cells,
+    bool_or(is_quoted AND NOT is_well_quoted) AS is_broken,
+    string_agg(token, '' ORDER BY position) AS line
+FROM cells
+GROUP BY source, source_file, row_no;
+
 -- A file without a key column is refused; nothing of it lands.
-WHERE list_has_all(h.header, f.key_columns);
+CREATE TABLE csv_headers AS
+SELECT source, source_file, list_transform(l.cells, lambda name: trim(name)) AS header
+FROM csv_lines l JOIN csv_files f USING (source, source_file)
+WHERE row_no = 0 AND list_has_all(list_transform(l.cells, lambda name: trim(name)), f.key_columns);
+
+CREATE TABLE csv_rows AS
+SELECT source, source_file, row_no, header, cells, line, is_broken OR len(cells) <> len(header) AS is_malformed
+FROM csv_lines JOIN csv_headers USING (source, source_file)
+WHERE row_no > 0 AND clean(line) IS NOT NULL;
 
 -- Per source: the text of each column, its typed value, the reasons the row has by itself (`own_reasons`), its key as
 -- text, and its identity: two rows are the same when their conformed columns are, or, refused, when their texts are.
@@ -87,7 +86,8 @@ WITH texts AS (
 ), typed AS (
     SELECT *, {
         user_id: user_id, org_id: org_id, email: lower(email), role: canonical('domain_user_role', role),
-        active: CASE WHEN active IS NULL THEN false ELSE truth(active) END, created_at: instant(created_at), last_login: instant(last_login)
+        active: CASE WHEN active IS NULL THEN false ELSE truth(active) END,
+        created_at: instant(created_at), last_login: instant(last_login)
     } AS v FROM texts
 )
 SELECT source_file, row_no, is_malformed, line, v, active IS NULL AS is_active_missing, user_id AS key, org_id AS org_ref,
@@ -288,8 +288,22 @@ SELECT source, source_file, row_no, is_malformed, key, org_ref, own_reasons,
         <> max(identity) OVER (PARTITION BY source, source_file, key, is_malformed) AS is_conflict
 FROM identified;
 
--- The organisations are judged without a reference; the rest once it is settled which organisations are known.
-CREATE VIEW judged_orgs AS
+-- The current version of a master's keys, and the organisations that some version knows: filled snapshot by snapshot.
+CREATE TABLE current_customers_orgs (key VARCHAR, source_file VARCHAR, row_no BIGINT);
+CREATE TABLE current_users (key VARCHAR, source_file VARCHAR, row_no BIGINT);
+CREATE TABLE current_resources (key VARCHAR, source_file VARCHAR, row_no BIGINT);
+CREATE TABLE known_orgs (org_id VARCHAR);
+
+-- An organisation that no version of customers_orgs knows refuses the row that names it. A view: it is asked for the
+-- organisations first, while none of them is known yet.
+CREATE VIEW verdicts AS
 SELECT source, source_file, row_no, key, is_repeat,
-    names(own_reasons || [when_true('conflicting_rows', is_conflict)]) AS reasons
-FROM judged WHERE source = 'customers_orgs';
+    names(own_reasons || [
+        when_true('conflicting_rows', is_conflict),
+        when_true('org_id_unknown', NOT is_malformed AND org_ref IS NOT NULL
+                                    AND org_ref NOT IN (SELECT org_id FROM known_orgs))
+    ]) AS reasons
+FROM judged;
+
+CREATE VIEW accepted AS
+SELECT source, source_file, row_no, key FROM verdicts WHERE NOT is_repeat AND len(reasons) = 0;

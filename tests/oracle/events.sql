@@ -1,12 +1,11 @@
 -- Usage events: from lines to the accepted events.
--- In: event_files(path), event_clock(ingested_at).
+-- In: event_files(content), event_clock(ingested_at).
 
 CREATE TABLE event_lines AS
 WITH files AS (
-    SELECT content, try(decode(content)) AS text
-    FROM read_blob((SELECT coalesce(list(path), []) FROM event_files))
+    SELECT content, try(decode(content)) AS text FROM event_files
 ), lines AS (
-    SELECT unnest(string_split(CASE WHEN text LIKE chr(65279) || '%' THEN substr(text, 2) ELSE text END, chr(10))) AS raw,
+    SELECT unnest(string_split(ltrim(text, chr(65279)), chr(10))) AS raw,
         false AS is_undecodable
     FROM files WHERE text IS NOT NULL
     UNION ALL
@@ -67,8 +66,9 @@ WITH versioned AS (
         instant_with_offset(timestamp) AS event_time,
         canonical('domain_service', service) AS service, canonical('domain_region', region) AS region,
         canonical('domain_metric', metric) AS metric,
-        map {'requests': 'count', 'cpu_hours': 'hours', 'storage_gb_hours': 'gb_hours'}[canonical('domain_metric', metric)]
-            AS metric_unit,
+        CASE canonical('domain_metric', metric)
+            WHEN 'requests' THEN 'count' WHEN 'cpu_hours' THEN 'hours' WHEN 'storage_gb_hours' THEN 'gb_hours'
+        END AS metric_unit,
         -- A unit that no spelling knows is kept: it contradicts every metric.
         coalesce(canonical('domain_unit', unit), unit) AS unit,
         quantity(value) AS value, money(cost_usd_increment) AS cost_usd, precise(cost_usd_increment) AS exact_cost,

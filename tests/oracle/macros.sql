@@ -35,7 +35,8 @@ CREATE MACRO instant_with_offset(x) AS
          THEN CAST(try_cast(upper(x) AS TIMESTAMPTZ) AS TIMESTAMP) END;
 
 CREATE MACRO instant(x) AS
-    CASE WHEN regexp_full_match(x, '[0-9]{4}-[0-9]{2}-[0-9]{2}([T ]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?)?')
+    CASE WHEN regexp_full_match(x, '[0-9]{4}-[0-9]{2}-[0-9]{2}'
+                                   || '([T ]([01][0-9]|2[0-3]):[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?)?')
          THEN try_cast(x AS TIMESTAMP)
          ELSE instant_with_offset(x) END;
 
@@ -53,7 +54,7 @@ CREATE MACRO names(list) AS list_sort(list_filter(list, lambda name: name IS NOT
 -- Exact arithmetic on the digits: a DECIMAL(18,6) times a DECIMAL(38,18) needs up to 56 digits, a HUGEINT holds 38.
 -- So the rate's whole and fractional parts are multiplied apart; only the latter is rounded, once.
 CREATE MACRO micros(amount) AS CAST(replace(CAST(amount AS VARCHAR), '.', '') AS HUGEINT);
-CREATE MACRO from_micros(n) AS CAST(n AS DECIMAL(32, 0)) * CAST(0.000001 AS DECIMAL(6, 6));
+CREATE MACRO from_micros(n) AS try_cast(n AS DECIMAL(32, 0)) * CAST(0.000001 AS DECIMAL(6, 6));
 CREATE MACRO half_up(numerator, denominator) AS
     (2 * CAST(numerator AS HUGEINT) + CAST(denominator AS HUGEINT)) // (2 * CAST(denominator AS HUGEINT));
 CREATE MACRO times_rate(amount, rate) AS

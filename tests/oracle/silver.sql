@@ -1,18 +1,6 @@
 -- Silver: the accepted rows, each key once.
--- In: judged, read_<source>, csv_files, current_<master>(key, source_file), known_orgs(org_id).
-
--- An organisation that no version of customers_orgs knows refuses the row that names it.
-CREATE TABLE verdicts AS
-SELECT source, source_file, row_no, key, is_repeat,
-    names(own_reasons || [
-        when_true('conflicting_rows', is_conflict),
-        when_true('org_id_unknown', NOT is_malformed AND org_ref IS NOT NULL
-                                    AND org_ref NOT IN (SELECT org_id FROM known_orgs))
-    ]) AS reasons
-FROM judged;
-
-CREATE VIEW accepted AS
-SELECT source, source_file, row_no, key FROM verdicts WHERE NOT is_repeat AND len(reasons) = 0;
+-- In: accepted, read_<source>, csv_files, current_<master>(key, source_file, row_no), silver_usage_events,
+-- asked(as_of).
 
 -- Of a record, the newest accepted delivery wins.
 CREATE TABLE newest AS

@@ -1,0 +1,1 @@
+"""Gold: pure functions, silver in, marts out."""

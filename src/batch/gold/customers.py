@@ -34,9 +34,9 @@ def customer_summary(
         ),
         revenue.groupBy("org_id").agg(F.sum("revenue_usd").alias("revenue_usd")),
         states,
-        users.where(current).groupBy("org_id").agg(
-            F.count(F.lit(1)).alias("users"), F.count_if("active").alias("active_users")
-        ),
+        users.where(current)
+        .groupBy("org_id")
+        .agg(F.count(F.lit(1)).alias("users"), F.count_if("active").alias("active_users")),
         tickets.groupBy("org_id").agg(
             F.count(F.lit(1)).alias("tickets"),
             F.count_if(F.coalesce(is_open_critical, F.lit(False))).alias("open_critical_tickets"),

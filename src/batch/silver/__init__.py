@@ -1,0 +1,1 @@
+"""Silver: pure functions, conformed rows in, conformed rows out."""

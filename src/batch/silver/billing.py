@@ -54,7 +54,10 @@ def with_fx_suspect(invoices: DataFrame, share: float) -> DataFrame:
     in_usd = F.when(F.col("currency") == "USD", size)
     sizes = F.array_sort(F.collect_list(in_usd))
     count = F.size("_sizes")
-    lower, upper = F.get("_sizes", F.floor((count - 1) / 2).cast("int")), F.get("_sizes", F.floor(count / 2).cast("int"))
+    lower, upper = (
+        F.get("_sizes", F.floor((count - 1) / 2).cast("int")),
+        F.get("_sizes", F.floor(count / 2).cast("int")),
+    )
     medians = (
         invoices.groupBy("month")
         .agg(sizes.alias("_sizes"))
@@ -64,4 +67,8 @@ def with_fx_suspect(invoices: DataFrame, share: float) -> DataFrame:
     suspect = F.coalesce((F.col("currency") != "USD") & (size < limit), F.lit(False))
     others = F.array_remove("quality_flags", "fx_suspect")
     flags = F.when(suspect, F.array_sort(F.array_append(others, F.lit("fx_suspect")))).otherwise(others)
-    return invoices.join(F.broadcast(medians), "month").withColumns({"fx_suspect": suspect, "quality_flags": flags}).drop("_median")
+    return (
+        invoices.join(F.broadcast(medians), "month")
+        .withColumns({"fx_suspect": suspect, "quality_flags": flags})
+        .drop("_median")
+    )

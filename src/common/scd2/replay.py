@@ -12,6 +12,7 @@ from collections.abc import Collection
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
+from pyspark.sql.window import WindowSpec
 
 from .shape import Shape, record_hash, surrogate_key
 
@@ -58,9 +59,7 @@ def versions(words: DataFrame, shape: Shape) -> DataFrame:
     """
     ignored = [NO_WORD] if shape.absence_ends else [NO_WORD, ABSENT]
     runs = _runs(words.where(~F.col("_word").isin(ignored)), shape)
-    started = runs.withColumn("effective_from", _start(shape)).withColumn(
-        "effective_to", F.lead("effective_from").over(_by_key(shape))
-    )
+    started = _started(runs, shape).withColumn("effective_to", F.lead("effective_from").over(_by_key(shape)))
     present = F.col("_word") == PRESENT
     if shape.hard_deletes == "new_record":
         started = _deletions(started, shape)
@@ -75,7 +74,7 @@ def versions(words: DataFrame, shape: Shape) -> DataFrame:
     ).select(*shape.all_columns)
 
 
-def _by_key(shape: Shape) -> Window:  # type: ignore[valid-type]
+def _by_key(shape: Shape) -> WindowSpec:
     return Window.partitionBy(*shape.keys).orderBy("_at")
 
 
@@ -100,33 +99,35 @@ def _wishes(shape: Shape) -> bool:
     return shape.changed_at is not None or shape.first_effective_from is not None
 
 
-def _start(shape: Shape) -> Column:
-    """When each run's version starts.
+def _started(runs: DataFrame, shape: Shape) -> DataFrame:
+    """Add when each run's version starts.
 
     A start that changed_at asks for depends on the start of the version before, so the runs of a key are folded in
     their order.
     """
     if not _wishes(shape):
-        return F.col("_opened._at")
+        return runs.withColumn("effective_from", F.col("_opened._at"))
     so_far = _by_key(shape).rowsBetween(Window.unboundedPreceding, 0)
     present = F.col("_word") == PRESENT
-    first = present & (F.sum((present | F.col("_fixed")).cast("int")).over(so_far) == 1)
-    first_wish = F.when(first & ~F.col("_fixed"), F.col("_opened._first"))
-    changed_wish = F.when(present, F.col("_opened._changed"))
+    is_first = (F.sum((present | F.col("_fixed")).cast("int")).over(so_far) == 1) & present & ~F.col("_fixed")
     run = F.struct(
         F.col("_opened._at").alias("at"),
-        first_wish.alias("first"),
-        changed_wish.alias("changed"),
+        F.when(is_first, F.col("_opened._first")).alias("first"),
+        F.when(present, F.col("_opened._changed")).alias("changed"),
         F.col("_opened._lacked").alias("lacked"),
     )
+    history = F.collect_list("_run").over(so_far)
+    return runs.withColumn("_run", run).withColumn(
+        "effective_from", F.aggregate(history, F.lit(None).cast(shape.time_type), _start)
+    )
 
-    def start(before: Column, run: Column) -> Column:
-        floor = F.coalesce(run["lacked"], before)
-        from_first = (run["first"] <= run["at"]) & (run["lacked"].isNull() | (run["first"] > run["lacked"]))
-        from_changed = (run["changed"] <= run["at"]) & (floor.isNull() | (run["changed"] > floor))
-        return F.when(from_first, run["first"]).when(from_changed, run["changed"]).otherwise(run["at"])
 
-    return F.aggregate(F.collect_list(run).over(so_far), F.lit(None).cast(shape.time_type), start)
+def _start(before: Column, run: Column) -> Column:
+    """When a run's version starts, where the version before it started at `before`."""
+    floor = F.coalesce(run["lacked"], before)
+    from_first = (run["first"] <= run["at"]) & (run["lacked"].isNull() | (run["first"] > run["lacked"]))
+    from_changed = (run["changed"] <= run["at"]) & (floor.isNull() | (run["changed"] > floor))
+    return F.when(from_first, run["first"]).when(from_changed, run["changed"]).otherwise(run["at"])
 
 
 def _deletions(runs: DataFrame, shape: Shape) -> DataFrame:

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# From a fresh machine to a served answer: environment, landing data where there is none, one batch run (which takes a
+# stretch of stream with it), the served view, and a summary.
+#
+#   scripts/quick_start.sh [--lake DIR] [--landing DIR]
+#
+# A second run finds nothing new and says so.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+lake=${CLOUDLAKE_LAKE:-datalake}
+landing=${CLOUDLAKE_LANDING:-datalake/landing}
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --lake) lake=${2:?--lake needs a folder}; shift 2 ;;
+    --landing) landing=${2:?--landing needs a folder}; shift 2 ;;
+    -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    *) echo "error: quick_start: unknown argument '$1'; see scripts/quick_start.sh --help" >&2; exit 2 ;;
+  esac
+done
+export CLOUDLAKE_LAKE=$lake CLOUDLAKE_LANDING=$landing
+
+echo "1/4 environment"
+scripts/setup_environment.sh
+echo "2/4 landing data: $landing"
+if [ -z "$(ls -A "$landing" 2>/dev/null)" ]; then
+  .venv/bin/python scripts/generate_landing_data.py --out "$landing"
+else
+  echo "    already there, used as it is"
+fi
+echo "3/4 batch run: landing → bronze → silver → gold → published → served"
+scripts/run_batch_pipeline.sh
+echo "4/4 what the lake holds now"
+.venv/bin/cloudlake status

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Environment, then style, types, layers and tests. Arguments go to pytest; --soak runs the long fault tests too.
+#
+#   scripts/run_tests.sh                      everything
+#   scripts/run_tests.sh tests/unit -k csv    a part of the tests
+#   scripts/run_tests.sh --soak               with the tests of many restarts
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+case "${1:-}" in -h | --help) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
+
+scripts/setup_environment.sh
+export SPARK_CONF_DIR="$PWD/conf" TZ=UTC
+echo "style";  .venv/bin/ruff check .
+echo "types";  .venv/bin/mypy
+echo "layers"; .venv/bin/lint-imports
+echo "tests"
+exec .venv/bin/python -m pytest "$@"

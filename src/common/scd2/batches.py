@@ -1,0 +1,118 @@
+"""What both inputs do before anything is written: declare the history, refuse what contradicts it; and then write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from ..errors import did_you_mean
+from ..faults import crash_point
+from ..lake import committing, is_table, read_path
+from .difference import Difference, MergeResult, commit
+from .memory import MEMORY_COLUMNS, Memory, Telling, property_of, remember
+from .shape import PROPERTY, HistoryRefusedError, Shape, as_dict, column_faults, grows, widened
+
+WORKING_COLUMNS = (*MEMORY_COLUMNS, "_first", "_changed", "_lacked", "_fixed", "_late")
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch on its way: where it goes, what the history looks like with it, and the note of its commits."""
+
+    spark: SparkSession
+    target: str
+    memory: Memory
+    shape: Shape
+    told: tuple[str, ...]
+    """The business columns that the batch has; the history may have more."""
+    note: Mapping[str, Any]
+
+
+def declare(
+    spark: SparkSession,
+    target: str,
+    memory: Memory,
+    rows: DataFrame,
+    shape: Shape,
+    needed: Mapping[str, str | None],
+    note: Mapping[str, Any],
+) -> tuple[Batch, DataFrame]:
+    """Complete the shape by the columns of the history and of the batch, and bring the batch's columns to its types.
+
+    Raises:
+        HistoryRefusedError: with every fault in the declaration.
+    """
+    known = as_dict(read_path(spark, memory.path).schema, MEMORY_COLUMNS) if not memory.is_new else {}
+    rows = _in_known_case(rows, known)
+    apart = [name for name in needed.values() if name is not None] if shape.input == "changes" else []
+    told = [name for name in rows.columns if name not in apart]
+    faults = column_faults(rows, {} if known else needed, shape.keys, (*WORKING_COLUMNS, shape.surrogate_key))
+    if not faults and (declared := _declared(target, memory)) is not None:
+        faults = shape.faults_against(declared, list(known))
+    rows, types = widened(rows, known, told) if not faults else (rows, [])
+    columns = {**known, **{n: rows.schema[n].dataType for n in told if n not in known}}
+    faults += types
+    if not faults and shape.tracked and not set(shape.tracked) & set(columns):
+        hint = did_you_mean(shape.tracked[0], columns)
+        faults.append(f"tracked: none of {', '.join(shape.tracked)} is a column{hint}")
+    if faults:
+        raise HistoryRefusedError(target, faults)
+    return Batch(spark, target, memory, replace(shape, columns=columns), tuple(told), note), rows
+
+
+def _in_known_case(rows: DataFrame, known: Mapping[str, T.DataType]) -> DataFrame:
+    by_lower = {name.lower(): name for name in known}
+    renamed = {n: by_lower[n.lower()] for n in rows.columns if by_lower.get(n.lower(), n) != n}
+    return rows.withColumnsRenamed(renamed) if renamed else rows
+
+
+def _declared(target: str, memory: Memory) -> str | None:
+    for path in (target, memory.path):
+        if is_table(path):
+            declared = property_of(path)
+            if declared is None:
+                raise HistoryRefusedError(target, [f"{path} was not built as a history; move it away or choose another target"])
+            if memory.is_new:
+                raise HistoryRefusedError(target, [f"its memory {memory.path} is missing; restore it, or rebuild both"])
+            return declared
+    return None
+
+
+def write(batch: Batch, found: Difference, words: Sequence[DataFrame], telling: Telling | None, *, current_only: bool) -> MergeResult:
+    """Write the memory (where there is something to remember), then the history (where there is a difference)."""
+    note = {**batch.note, "told": telling.told if telling else max((t.told for t in batch.memory.tellings), default=0)}
+    crash_point("scd2_before_memory")
+    if telling is not None:
+        remember(batch.spark, batch.memory, batch.shape, telling, words, note)
+    crash_point("scd2_after_memory")
+    _declare_grown(batch)
+    commit(batch.spark, batch.target, batch.shape, found, note, current_only=current_only)
+    crash_point("scd2_after_target")
+    return found.result
+
+
+def _declare_grown(batch: Batch) -> None:
+    """Note in the table's property the tracked columns that it has gained."""
+    for path in (batch.target, batch.memory.path):
+        if batch.shape.tracked is None or not is_table(path):
+            continue
+        import json
+
+        declared = json.loads(property_of(path) or "{}")
+        if grows(declared.get("tracked"), batch.shape.tracked, []):
+            text = batch.shape.to_property().replace("'", "\\'")
+            with committing(batch.spark, path, {**batch.note, "tracked": list(batch.shape.tracked)}):
+                batch.spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{PROPERTY}' = '{text}')")
+
+
+def has_null(names: Sequence[str]) -> Any:
+    """Tell whether any of the columns is NULL."""
+    found = F.lit(False)
+    for name in names:
+        found = found | F.col(f"`{name}`").isNull()
+    return found

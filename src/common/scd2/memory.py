@@ -1,0 +1,210 @@
+"""What has been told: the table `<target>__memory`, of which the history is a pure function.
+
+Two kinds of rows. A *telling* (`_record`) is one batch: its snapshot's time, the columns it had, its number `_told`.
+A *word* is a fact: what was said about one key at `_at`. Of changes every fact is kept; of snapshots a word only where
+it differs from the snapshot before, so an unchanged snapshot of a million rows is one row. The table only grows: of
+two words for one key and time, the one told last counts (snapshots), or the one the tie-break prefers (changes).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from deltalake.transaction import CommitProperties
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from ..lake import append_path, commits_of, committing, is_table, read_path, table_lock, version_of
+from .replay import ABSENT
+from .shape import PROPERTY, Shape, Time, as_dict, literal
+
+MEMORY_COLUMNS = ("_record", "_at", "_word", "_columns", "_fact", "_told", "_changes", "_no_word", "_missing")
+
+_TYPES = {
+    "_record": "string",
+    "_word": "string",
+    "_columns": "string",
+    "_fact": "bigint",
+    "_told": "bigint",
+    "_changes": "boolean",
+    "_no_word": "bigint",
+    "_missing": "bigint",
+}
+
+
+@dataclass(frozen=True)
+class Telling:
+    """One batch that was told. `changes`: it had to change the history; `no_word`, `missing`: keys of that kind in it."""
+
+    told: int
+    at: Time | None
+    columns: str
+    changes: bool
+    no_word: int = 0
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of one history as it stood when the batch began."""
+
+    path: str
+    tellings: tuple[Telling, ...]
+    version: int
+    applied: int
+    """The newest telling that the history holds; -1 where none is known."""
+
+    @property
+    def is_new(self) -> bool:
+        """Tell whether nothing was ever told."""
+        return self.version < 0
+
+    @property
+    def next(self) -> int:
+        """The number of the next telling: grows with every write, whatever else commits to the memory."""
+        return self.version + 1
+
+    @property
+    def in_step(self) -> bool:
+        """Tell whether the history holds all that was told; it does not after a crash between the two writes."""
+        return max((telling.told for telling in self.tellings if telling.changes), default=-1) <= self.applied
+
+    @property
+    def snapshots(self) -> dict[Time, Telling]:
+        """The snapshots by time, oldest first; of those told again the last telling."""
+        by_time = {telling.at: telling for telling in sorted(self.tellings, key=lambda telling: telling.told)}
+        return {at: by_time[at] for at in sorted(at for at in by_time if at is not None)}  # type: ignore[type-var]
+
+    @property
+    def column_sets(self) -> set[tuple[str, frozenset[str]]]:
+        """Every set of columns that a telling had, with the text that names it in a word."""
+        return {column_set(telling.columns) for telling in self.tellings}
+
+
+def columns_text(names: Iterable[str]) -> str:
+    """Write the columns of a telling as words name them."""
+    return json.dumps(sorted(names), ensure_ascii=False)
+
+
+def column_set(text: str) -> tuple[str, frozenset[str]]:
+    """Pair the text that names a set of columns with the set."""
+    return text, frozenset(json.loads(text))
+
+
+def memory_path(target: str) -> str:
+    """Return where the memory of a history lies."""
+    return f"{target.rstrip('/')}__memory"
+
+
+def recall(target: str) -> Memory:
+    """Read the tellings, without Spark."""
+    path = memory_path(target)
+    if not is_table(path):
+        return Memory(path, (), -1, -1)
+    names = ["_told", "_at", "_columns", "_changes", "_no_word", "_missing"]
+    table = DeltaTable(path)
+    rows = table.to_pyarrow_table(filters=[("_record", "=", "telling")], columns=names).to_pylist()
+    tellings = tuple(
+        Telling(row["_told"], row["_at"], row["_columns"], row["_changes"], row["_no_word"], row["_missing"]) for row in rows
+    )
+    return Memory(path, tellings, table.version(), last_applied(target))
+
+
+def last_applied(target: str) -> int:
+    """Return the newest telling that a commit of the history names, -1 where no commit on record does."""
+    if not is_table(target):
+        return -1
+    for after in (version_of(target) - 10, -1):
+        told = [commit.note["told"] for commit in commits_of(target, after) if "told" in commit.note]
+        if told:
+            return int(max(told))
+    return -1
+
+
+def property_of(path: str) -> str | None:
+    """Return the declaration that the table was built with, None where it has none."""
+    return DeltaTable(path).metadata().configuration.get(PROPERTY)
+
+
+def words_of(spark: SparkSession, memory: Memory, shape: Shape) -> DataFrame:
+    """Read the words that count, one for each key and time, with a NULL for every column the memory has never had."""
+    words = read_path(spark, memory.path, memory.version).where("_record = 'word'")
+    have = as_dict(words.schema, ())
+    absent = {n: F.lit(None).cast(kind) for n, kind in shape.columns.items() if n not in have}
+    return words.withColumns(absent) if absent else words
+
+
+def that_count(words: DataFrame, shape: Shape) -> DataFrame:
+    """Keep of several words for one key and time the one that counts."""
+    if shape.input == "snapshots":
+        order = [F.desc("_told")]
+    else:
+        order = [(F.col("_word") == ABSENT).desc(), F.desc("_fact")]
+    best = Window.partitionBy(*shape.keys, "_at").orderBy(*order)
+    return words.withColumn("_rank", F.row_number().over(best)).where("_rank = 1").drop("_rank")
+
+
+def word_columns(shape: Shape) -> list[str]:
+    """The columns of a word."""
+    return [*shape.columns, "_at", "_word", "_columns", "_fact", "_told"]
+
+
+def telling_row(spark: SparkSession, telling: Telling, shape: Shape) -> DataFrame:
+    """Write a telling as a row of the memory."""
+    values: dict[str, Any] = {
+        "_record": "telling",
+        "_columns": telling.columns,
+        "_told": telling.told,
+        "_changes": telling.changes,
+        "_no_word": telling.no_word,
+        "_missing": telling.missing,
+    }
+    own = [F.lit(values.get(name)).cast(kind).alias(name) for name, kind in _TYPES.items()]
+    nothing = [F.lit(None).cast(kind).alias(name) for name, kind in shape.columns.items()]
+    return spark.range(1).select(*nothing, literal(telling.at, shape.time_type).alias("_at"), *own)
+
+
+def remember(
+    spark: SparkSession, memory: Memory, shape: Shape, telling: Telling, words: Sequence[DataFrame], note: dict[str, Any]
+) -> None:
+    """Write one telling and its words in one commit."""
+    if not words and not memory.is_new:
+        _append_telling(memory.path, telling, note)
+        return
+    rows = [telling_row(spark, telling, shape)]
+    for part in words:
+        empty = {"_record": F.lit("word"), "_changes": F.lit(None).cast("boolean")}
+        empty |= {name: F.lit(None).cast("bigint") for name in ("_no_word", "_missing")}
+        rows.append(part.select(*word_columns(shape)).withColumns(empty))
+    everything = reduce(DataFrame.unionByName, rows)
+    if memory.is_new:
+        with committing(spark, memory.path, note):
+            writer = everything.writeTo(f"delta.`{memory.path}`").using("delta")
+            writer.tableProperty(PROPERTY, shape.to_property()).partitionedBy(F.col("_record")).create()
+    else:
+        append_path(everything, memory.path, note=note, add_columns=True)
+
+
+def _append_telling(path: str, telling: Telling, note: dict[str, Any]) -> None:
+    """Append a telling without words, the unchanged snapshot of every night, without a Spark job."""
+    row = {
+        "_record": "telling",
+        "_at": telling.at,
+        "_columns": telling.columns,
+        "_told": telling.told,
+        "_changes": telling.changes,
+        "_no_word": telling.no_word,
+        "_missing": telling.missing,
+    }
+    with table_lock(path):
+        table = DeltaTable(path)
+        schema = pa.schema(table.schema().to_arrow())
+        data = pa.Table.from_pylist([row], schema=schema)
+        properties = CommitProperties(custom_metadata={"userMetadata": json.dumps(note, sort_keys=True, default=str)})
+        write_deltalake(table, data, mode="append", commit_properties=properties)
