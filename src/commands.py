@@ -17,7 +17,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from . import console, dictionary_page
-from .batch import pipeline
+from .batch import bronze_ingestion, pipeline
 from .common import gates
 from .common.config import Config
 from .common.errors import ConfigurationError, LockedError
@@ -73,6 +73,8 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
             )
         if options.dry_run:
             return _dry_run(chosen, config)
+        sources = [t for t in config.registry.layer("bronze") if t.file and t.name in {step.name for step in chosen}]
+        bronze_ingestion.require_deliveries(config, sources)
         stack.enter_context(process_lock(config.lake, "batch", run_id))
         started = now_utc()
 

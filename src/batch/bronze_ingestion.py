@@ -188,24 +188,36 @@ def _revived(row: dict[str, Any]) -> dict[str, Any]:
     return {key: datetime.fromisoformat(value) if key in times else value for key, value in row.items()}
 
 
+def require_deliveries(config: Config, tables: Iterable[Table]) -> None:
+    """Check, before anything starts, that each source has been delivered at least once in a form that can be read.
+
+    Raises:
+        CloudlakeError: naming every source that has not.
+    """
+    known = {row["source"] for row in config.lake.rows("ops.landed_files") if row["status"] == "ingested"}
+    faults = []
+    for table in tables:
+        if table.short_name in known:
+            continue
+        found = [inspect(path, config.landing, table, None) for path in find_files(config.landing, table)]
+        if not found:
+            faults.append(f"{config.landing / str(table.file)}: missing, and no dated folder holds one either")
+        elif all(file.reason for file in found):
+            faults.extend(f"{config.landing / file.path}: {file.reason}" for file in found)
+    if faults:
+        remedy = "Put the exports there, or name another landing folder with --landing. Nothing was started."
+        raise CloudlakeError("\n".join([*faults, remedy]))
+
+
 def new_files(config: Config, table: Table, snapshot_at: datetime | None) -> list[LandedFile]:
     """Return the files whose content differs from the one their path last had.
 
     Raises:
         ConfigurationError: the landing folder is missing.
-        CloudlakeError: nothing of the source has ever been delivered that can be read.
     """
     known = registry_rows(config, table)
     last = {row["path"]: row["sha256"] for row in sorted(known, key=lambda row: row["ingested_at"])}
     found = [inspect(path, config.landing, table, snapshot_at) for path in find_files(config.landing, table)]
-    if not any(row["status"] == "ingested" for row in known):
-        if not found:
-            raise CloudlakeError(
-                f"{config.landing / str(table.file)}: missing, and no dated folder holds one either; "
-                f"put the export there, or name another landing folder with --landing"
-            )
-        if all(file.reason for file in found):
-            raise CloudlakeError(_refusal(found))
     return [file for file in found if last.get(file.path) != file.sha256]
 
 

@@ -133,9 +133,12 @@ def run_steps(
     order.prepare()
     records: dict[str, StepRecord] = {}
     running: dict[Future[StepRecord], str] = {}
+    ready: list[str] = []
     with ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="step") as pool:
         while order.is_active():
-            for name in order.get_ready():
+            ready.extend(order.get_ready())
+            while ready and len(running) < parallel:
+                name = ready.pop(0)
                 reason = _blocked(by_name[name], records, continue_on_failure)
                 if reason:
                     records[name] = StepRecord(name, "not_run", None, None, StepResult(message=reason))

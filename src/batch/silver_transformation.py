@@ -208,8 +208,9 @@ def write_history(
         )
         readable = [F.col(f"raw.{table.columns[key].source or key}").alias(key) for key in keys]
         present = own.where("_outcome = 'quarantined'").select(*readable).dropDuplicates()
-        guard_snapshot(spark, config, table, delivery, snapshot, present, run_id)
-        result = apply_snapshot(
+        found = compare_snapshot(spark, config, table, delivery, snapshot, present, tracked)
+        guard_snapshot(config, table, delivery, found, run_id)
+        apply_snapshot(
             spark,
             config.lake.path(table.name),
             snapshot,
@@ -223,10 +224,7 @@ def write_history(
             present=present,
             run_id=run_id,
         )
-        accepted = delivery.outcomes["accepted"]
-        unchanged = min(result.unchanged, accepted)
-        changed = min(result.changed, accepted - unchanged)
-        delivery.splits.update(inserted=accepted - unchanged - changed, changed=changed, unchanged=unchanged)
+        delivery.splits.update({split: found[split] for split in ("inserted", "changed", "unchanged")})
 
 
 _HISTORY_COLUMNS = {"effective_from", "effective_to", "is_current", "is_deleted", "record_hash"}
@@ -243,40 +241,53 @@ def _start(text: str | None) -> datetime | str | None:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
-def guard_snapshot(
+def compare_snapshot(
     spark: SparkSession,
     config: Config,
     table: Table,
     delivery: Delivery,
     snapshot: DataFrame,
     present: DataFrame,
-    run_id: str,
-) -> None:
+    tracked: Sequence[str],
+) -> dict[str, int]:
+    """Count a snapshot's rows against the versions in force at its time: inserted, changed, unchanged; known, missing keys."""
+    if not config.lake.exists(table.name):
+        return {"inserted": delivery.outcomes["accepted"], "changed": 0, "unchanged": 0, "known": 0, "missing": 0}
+    keys = list(table.key)
+    content = F.to_json(F.struct(*tracked), quality.EXACT)
+    in_force = as_of(config.lake.read(spark, table.name), delivery.snapshot_at).select(*keys, content.alias("_old"))
+    told = snapshot.select(*keys, content.alias("_new"))
+    both = in_force.join(told, keys, "full").join(present.withColumn("_present", F.lit(True)), keys, "left")
+    old, new = F.col("_old"), F.col("_new")
+    counts = both.agg(
+        F.count_if(new.isNotNull() & old.isNull()).alias("inserted"),
+        F.count_if(new != old).alias("changed"),
+        F.count_if(new == old).alias("unchanged"),
+        F.count_if(old.isNotNull()).alias("known"),
+        F.count_if(old.isNotNull() & new.isNull() & F.col("_present").isNull()).alias("missing"),
+    )
+    return {name: int(count) for name, count in counts.collect()[0].asDict().items()}
+
+
+def guard_snapshot(config: Config, table: Table, delivery: Delivery, found: Mapping[str, int], run_id: str) -> None:
     """Refuse a snapshot that has a row without a key, or lacks too many of the keys in force at its time.
 
     Raises:
         GateFailed: with the counts and how to let it pass.
     """
-    keys = list(table.key)
     subject = f"{delivery.path}@{delivery.sha256}"
-    keyless = sum(delivery.reasons[f"{key}_missing"] for key in keys)
+    keyless = sum(delivery.reasons[f"{key}_missing"] for key in table.key)
     if keyless and not gates.is_accepted(config.lake, "snapshot_keys", subject):
-        found = f"{table.name}: snapshot {delivery.path} has {keyless} row(s) without a key, so nobody can tell which keys it lacks."
-        raise gates.GateFailed("snapshot_keys", table.name, subject, found, run_id)
-    if not config.lake.exists(table.name) or gates.is_accepted(config.lake, "snapshot_deletes", subject):
-        return
-    in_force = as_of(config.lake.read(spark, table.name), delivery.snapshot_at).select(*keys)
-    told = (
-        snapshot.select(*keys).unionByName(present.select(*keys)).dropDuplicates(keys).withColumn("_told", F.lit(True))
-    )
-    known, kept = in_force.join(told, keys, "left").agg(F.count(F.lit(1)), F.count("_told")).collect()[0]
+        message = f"{table.name}: snapshot {delivery.path} has {keyless} row(s) without a key, so nobody can tell which keys it lacks."
+        raise gates.GateFailed("snapshot_keys", table.name, subject, message, run_id)
     limit = config.settings.snapshot_deletes_limit
-    if known and (known - kept) / known > limit:
-        found = (
-            f"{table.name}: snapshot {delivery.path} lacks {known - kept} of {known} keys, more than {limit:.0%} "
+    exceeds = found["known"] > 0 and found["missing"] / found["known"] > limit
+    if exceeds and not gates.is_accepted(config.lake, "snapshot_deletes", subject):
+        message = (
+            f"{table.name}: snapshot {delivery.path} lacks {found['missing']} of {found['known']} keys, more than {limit:.0%} "
             f"(snapshot_deletes_limit in conf/lake.yaml)."
         )
-        raise gates.GateFailed("snapshot_deletes", table.name, subject, found, run_id)
+        raise gates.GateFailed("snapshot_deletes", table.name, subject, message, run_id)
 
 
 # --- records ----------------------------------------------------------------------------------------------------

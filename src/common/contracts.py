@@ -329,13 +329,18 @@ def explain(error: ValidationError, where: str, model: type[BaseModel]) -> list[
             message = "is missing"
         elif fault["type"] != "value_error":
             message = f"{message}; found {fault['input']!r}"
-        lines.append(f"{where}.{field}: {message}" if field else f"{where}: {message}")
+        joint = ": " if where.endswith(".yaml") else "."
+        lines.append(f"{where}{joint}{field}: {message}" if field else f"{where}: {message}")
     return lines
 
 
 def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     nested: dict[Any, type[BaseModel]] = {
-        "columns": Column, "rules": Rule, "history": History, "layout": Layout, "freshness": Freshness,
+        "columns": Column,
+        "rules": Rule,
+        "history": History,
+        "layout": Layout,
+        "freshness": Freshness,
     }
     for part in loc:
         if part in nested:

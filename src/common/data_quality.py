@@ -18,13 +18,12 @@ from pyspark.sql import functions as F
 from .contracts import Domain, Rule, Table
 from .schemas import spark_type
 
-BLANKS = " \t\r\n\u00a0\u3000"
+BLANKS = " \t\r\n\f\u00a0\u3000"
 EXACT = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
 """to_json writes milliseconds by default; equal means equal to the microsecond."""
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?\s?(Z|UTC|[+-]\d{2}(:?\d{2})?)?)?$"
 _DECIMAL = r"^[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d+)?$"
-_BOOLEAN = r"(?i)^(true|false)$"
 
 
 def trimmed(column: Column) -> Column:
@@ -53,14 +52,16 @@ def cast_text(text: Column, kind: str) -> Column:
     """Cast trimmed text strictly: NULL where it is not written as its type demands.
 
     Dates are YYYY-MM-DD, times ISO 8601 (UTC where they name no offset), numbers plain decimals (rounded half away
-    from zero to the type's scale), booleans true or false.
+    from zero to the type's scale), booleans true or false (t, yes, y, 1; f, no, n, 0).
     """
     if kind == "string":
         return text
     if kind in ("int", "bigint"):
         number = F.when(text.rlike(_DECIMAL), text.try_cast("decimal(38,9)"))
         return F.when(number == F.floor(number), number.try_cast(kind))
-    pattern = {"date": _DATE, "timestamp": _TIME, "boolean": _BOOLEAN}.get(kind, _DECIMAL)
+    if kind == "boolean":
+        return text.try_cast("boolean")
+    pattern = {"date": _DATE, "timestamp": _TIME}.get(kind, _DECIMAL)
     return F.when(text.rlike(pattern), text.try_cast(spark_type(kind)))
 
 

@@ -76,17 +76,17 @@ def read_events(lines: DataFrame, model: EventModel) -> DataFrame:
         model: what an event may be.
 
     Returns:
-        `lines` with the contract's columns but load_id, `exact_cost` (before rounding), `metric_unit` and
-        `_reasons` (the quarantine rules a row breaks, sorted; empty for a valid event).
+        `lines` with the contract's columns but load_id, and `_reasons` (the quarantine rules a row breaks, sorted;
+        empty for a valid event).
     """
-    return judge_events(conform_events(parse_lines(lines, model), model), model)
+    passing = lines.columns
+    judged = judge_events(conform_events(trim_texts(parse_lines(lines, model), model), model), model)
+    apart = {"load_id", *passing}
+    return judged.select(*passing, *(name for name in model.contract.columns if name not in apart), "_reasons")
 
 
 def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:
-    """Add `said`, a struct of the fields' texts: NULL where a line is not exactly one JSON object.
-
-    A field is NULL where the line, or its version, does not have it.
-    """
+    """Add `said`, a struct of the fields' texts: NULL where a line is not exactly one JSON object."""
     element = ", ".join(f"`{name}` STRING" for name in [*model.fields, "__end"])
     seal = F.xxhash64("raw").cast("string")
     is_readable = (F.octet_length("raw") <= MAX_LINE_BYTES) & F.is_valid_utf8("raw")
@@ -103,90 +103,90 @@ def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:
     return rows.withColumn("said", F.when(is_one_object, first)).drop("_read")
 
 
-def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
-    """Bring the texts in `said` to the contract's types and enumerations; adds `_faults`, what could not be read."""
-    rows = rows.withColumn("said", _texts(model))
-    said = {field: F.col("said").getField(field) for field in model.fields}
-    version = _known_version(said[_VERSION], model)
-    event_time = F.when(said[_TIMESTAMP].rlike(_TIME), said[_TIMESTAMP].try_cast("timestamp"))
-    metric = _canonical(said["metric"], model.domains["metric"].spellings)
-    metric_unit = _lookup(model.metric_units, metric)
-    unit = F.coalesce(_canonical(said["unit"], model.domains["unit"].spellings), said["unit"])
-    values: dict[str, Column] = {
-        "event_time": event_time,
-        "usage_date": F.to_date(event_time),
-        "metric": metric,
-        "metric_unit": metric_unit,
-        "unit": F.coalesce(unit, metric_unit),
-        "unit_imputed": said["unit"].isNull() & metric_unit.isNotNull(),
-        "exact_cost": _number(said["cost_usd_increment"], _EXACT_COST),
-        _VERSION: version,
+def trim_texts(rows: DataFrame, model: EventModel) -> DataFrame:
+    """Replace `said` by a column `said_<field>` for each field: trimmed, NULL where nothing is left; adds `is_object`."""
+    is_long = F.col("raw").rlike(r":\s*-?[0-9.]{16}")
+    numbers = {
+        c.source or name for name, c in model.contract.columns.items() if _is_number(c.type) and name != _VERSION
     }
+    rows = rows.withColumns({"_has_long_number": is_long, "is_object": F.col("said").isNotNull()})
+    texts = {}
+    for field in model.fields:
+        text = F.col("said").getField(field)
+        if field in numbers:
+            text = _every_digit(field, text)
+        texts[f"said_{field}"] = F.btrim(text, F.lit(BLANKS))
+    trimmed = rows.withColumns(texts).drop("said", "_has_long_number")
+    return trimmed.withColumns({name: F.nullif(F.col(name), F.lit("")) for name in texts})
+
+
+def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
+    """Bring the texts to the contract's types and enumerations, by version: adds its columns, `exact_cost` before rounding."""
+    event_time = F.when(F.col("said_timestamp").rlike(_TIME), F.col("said_timestamp").try_cast("timestamp"))
+    rows = rows.withColumns({_VERSION: _known_version(F.col(f"said_{_VERSION}"), model), "event_time": event_time})
+    emptied = {}
+    for field in model.fields:
+        having = [number for number, fields in model.schema_versions.items() if field in fields]
+        if field != _VERSION and len(having) < len(model.schema_versions):
+            emptied[f"said_{field}"] = F.when(F.col(_VERSION).isin(having), F.col(f"said_{field}"))
+    rows = rows.withColumns(emptied)
+    values = {"exact_cost": _number(F.col("said_cost_usd_increment"), _EXACT_COST)}
     for name, column in model.contract.columns.items():
-        if not column.derived and name not in values:
-            text = said[column.source or name]
+        if not column.derived and name != _VERSION:
+            text = F.col(f"said_{column.source or name}")
             if column.domain is not None:
                 values[name] = _canonical(text, model.domains[column.domain].spellings)
             else:
                 values[name] = text if column.type == "string" else _number(text, column.type)
-    return rows.select("*", *(value.alias(name) for name, value in values.items()))
+    rows = rows.withColumns(values).withColumn("metric_unit", _lookup(model.metric_units, F.col("metric")))
+    return rows.withColumns(
+        {
+            "usage_date": F.to_date("event_time"),
+            # A unit that nobody knows stays as it is, so that it contradicts its metric.
+            "unit": F.coalesce("unit", "said_unit", "metric_unit"),
+            "unit_imputed": F.col("said_unit").isNull() & F.col("metric_unit").isNotNull(),
+        }
+    )
 
 
 def judge_events(rows: DataFrame, model: EventModel) -> DataFrame:
-    """Apply what the texts and the contract's rules demand: sets `_reasons` and `quality_flags`, drops `said`."""
+    """Judge by what the texts must hold and by the contract's rules: sets `_reasons` and `quality_flags`."""
     none = F.array().cast("array<string>")
-    faults = _faults(model)
-    refusing = {name: F.expr(rule.when) for name, rule in model.contract.rules.items() if rule.level == "quarantine"}
-    warning = {name: F.expr(rule.when) for name, rule in model.contract.rules.items() if rule.level == "warn"}
+    rules = model.contract.rules
+    refusing = _faults(model) | {name: F.expr(rule.when) for name, rule in rules.items() if rule.level == "quarantine"}
+    warning = [F.expr(rule.when) for rule in rules.values() if rule.level == "warn"]
     reasons = (
-        F.when(F.col("said").isNull(), F.array(F.lit("malformed_json")))
+        F.when(~F.col("is_object"), F.array(F.lit("malformed_json")))
         .when(F.col(_VERSION).isNull(), F.array(F.lit("schema_version_unknown")))
-        .when(_any([*faults.values(), *refusing.values()]), _names(faults | refusing))
+        .when(_any(refusing.values()), _names(refusing))
         .otherwise(none)
     )
-    flags = F.when(_any(warning.values()), broken(model.contract.rules, "warn")).otherwise(none)
-    return rows.withColumns({"_reasons": reasons, "quality_flags": flags}).drop("said")
+    flags = F.when(_any(warning), broken(rules, "warn")).otherwise(none)
+    return rows.withColumns({"_reasons": reasons, "quality_flags": flags})
 
 
 def _faults(model: EventModel) -> dict[str, Column]:
-    """What may be wrong with a field's text, by reason."""
-    found: dict[str, Column] = {}
-    read = {column.source or name: (name, column) for name, column in model.contract.columns.items() if not column.derived}
-    for field in model.fields:
-        name, column = read.get(field, ("event_time", None))
-        text = F.col("said").getField(field)
-        if field not in (_VERSION, "unit") and (field == _TIMESTAMP or column is not None):
-            fault = "unknown" if column is not None and column.domain else "invalid"
-            if column is None or column.domain or column.type != "string":
-                found[f"{field}_{fault}"] = text.isNotNull() & F.col(name).isNull()
-            if column is None or column.required:
-                found[f"{field}_missing"] = text.isNull()
+    """What may be wrong with the text of a field, by reason."""
+    said = F.col("said_timestamp")
+    found = {"timestamp_missing": said.isNull(), "timestamp_invalid": said.isNotNull() & F.col("event_time").isNull()}
+    for name, column in model.contract.columns.items():
+        field = column.source or name
+        if column.derived or name == _VERSION:
+            continue
+        text = F.col(f"said_{field}")
+        if column.required:
+            found[f"{field}_missing"] = text.isNull()
+        if name != "unit" and (column.domain or column.type != "string"):
+            fault = "unknown" if column.domain else "invalid"
+            found[f"{field}_{fault}"] = text.isNotNull() & F.col(name).isNull()
     return found
-
-
-def _texts(model: EventModel) -> Column:
-    """The struct `said` with trimmed texts, numbers to their last digit, and NULL where the version has no such field."""
-    said = F.col("said")
-    version = _known_version(F.btrim(said.getField(_VERSION), F.lit(BLANKS)), model)
-    numbers = {c.source or name for name, c in model.contract.columns.items() if _is_number(c.type) and name != _VERSION}
-    texts = []
-    for field in model.fields:
-        text = said.getField(field)
-        if field in numbers:
-            text = _every_digit(field, text)
-        text = F.nullif(F.btrim(text, F.lit(BLANKS)), F.lit(""))
-        having = [number for number, fields in model.schema_versions.items() if field in fields]
-        if field != _VERSION and len(having) < len(model.schema_versions):
-            text = F.when(version.isin(having), text)
-        texts.append(text.alias(field))
-    return F.when(said.isNotNull(), F.struct(*texts))
 
 
 def _every_digit(field: str, text: Column) -> Column:
     """Return a number's text as the line has it. Spark passes numbers through double, exact to 15 digits only."""
     token = F.regexp_extract("raw", rf'"{field}"\s*:\s*(-?[0-9.]+([eE][+-]?[0-9]+)?)', 1)
     is_same = token.try_cast("double") == text.try_cast("double")
-    return F.when(F.col("raw").rlike("[0-9.]{16}") & is_same, token).otherwise(text)
+    return F.when(F.col("_has_long_number") & is_same, token).otherwise(text)
 
 
 def _is_number(kind: str) -> bool:

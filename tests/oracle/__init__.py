@@ -17,6 +17,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -145,8 +146,7 @@ class Oracle:
         self._sql.execute((HERE / f"{name}.sql").read_text(encoding="utf-8"))
 
     def _load_domains(self) -> None:
-        for name, domain in yaml.safe_load(DOMAINS.read_text(encoding="utf-8")).items():
-            spellings = {value: value for value in domain["values"]} | domain.get("aliases", {})
+        for name, spellings in _spellings().items():
             self._sql.execute(
                 f"SET VARIABLE domain_{name} = (SELECT map_from_entries(list({{k: fold(s), v: c}}))"
                 " FROM (SELECT unnest(?) AS s, unnest(?) AS c))",
@@ -232,6 +232,16 @@ class _Delivery:
     modified_at: datetime
     sha256: str
     source_file: str
+
+
+@cache
+def _spellings() -> dict[str, dict[str, str]]:
+    """Return each enumeration of conf/domains.yaml as a map from a spelling to its value."""
+    domains = yaml.safe_load(DOMAINS.read_text(encoding="utf-8"))
+    return {
+        name: {value: value for value in domain["values"]} | domain.get("aliases", {})
+        for name, domain in domains.items()
+    }
 
 
 def _deliveries(landing: Path, source: str, flat_snapshot_at: datetime | None) -> list[_Delivery]:

@@ -90,7 +90,8 @@ WITH texts AS (
         created_at: instant(created_at), last_login: instant(last_login)
     } AS v FROM texts
 )
-SELECT source_file, row_no, is_malformed, line, v, active IS NULL AS is_active_missing, user_id AS key, org_id AS org_ref,
+SELECT source_file, row_no, is_malformed, line, v, active IS NULL AS is_active_missing, user_id AS key,
+    org_id AS org_ref,
     names([
         missing('user_id', user_id), missing('org_id', org_id), unknown('role', role, v.role),
         invalid('active', active, v.active), invalid('created_at', created_at, v.created_at),

@@ -22,7 +22,7 @@ def customer_summary(
     current = "is_current AND NOT is_deleted"
     is_open_critical = (F.col("severity") == "critical") & (F.col("status") == "open")
     scored = surveys.where("nps_score_reported IS NOT NULL")
-    by_state = resources.where(current).groupBy("org_id", F.coalesce("state", F.lit("unknown")).alias("state")).count()
+    by_state = resources.where(current).where("state IS NOT NULL").groupBy("org_id", "state").count()
     states = by_state.groupBy("org_id").agg(
         F.map_from_entries(F.array_sort(F.collect_list(F.struct("state", "count")))).alias("resources_by_state")
     )

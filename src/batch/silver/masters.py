@@ -25,7 +25,7 @@ def tags(text: Column) -> Column:
     A string is split at its first `:`; one without makes the whole unreadable.
     """
     entries = F.from_json(text, "array<string>", {"mode": "PERMISSIVE"})
-    trimmed = F.transform(entries, F.trim)
+    trimmed = F.transform(entries, lambda entry: F.trim(entry))  # noqa: PLW0108  (F.trim alone would be given the index too)
     is_pair = F.forall(trimmed, lambda entry: F.coalesce(entry.rlike("^[^:]+:"), F.lit(False)))
     is_list = F.json_array_length(text).isNotNull()
     pairs = F.transform(

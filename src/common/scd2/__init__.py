@@ -9,7 +9,6 @@ from .changes import apply_changes
 from .difference import MergeResult
 from .reading import as_of, changes_of, join_as_of
 from .shape import HistoryRefusedError
+from .snapshots import apply_snapshot
 
 __all__ = ["HistoryRefusedError", "MergeResult", "apply_changes", "apply_snapshot", "as_of", "changes_of", "join_as_of"]
-
-from .snapshots import apply_snapshot

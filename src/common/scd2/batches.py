@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -17,7 +18,8 @@ from .difference import Difference, MergeResult, commit
 from .memory import MEMORY_COLUMNS, Memory, Telling, property_of, remember
 from .shape import PROPERTY, HistoryRefusedError, Shape, as_dict, column_faults, grows, widened
 
-WORKING_COLUMNS = (*MEMORY_COLUMNS, "_first", "_changed", "_lacked", "_fixed", "_late")
+_WORKING = "first changed lacked fixed late said now was was_word own rows there known want have action closes before found"
+WORKING_COLUMNS = (*MEMORY_COLUMNS, *(f"_{name}" for name in _WORKING.split()), "_opens", "_opened", "_ends", "_run", "_last", "_seen")
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Batch:
     told: tuple[str, ...]
     """The business columns that the batch has; the history may have more."""
     note: Mapping[str, Any]
+    widens: bool
+    """The table is missing, or lacks a column that the memory or the batch has."""
 
 
 def declare(
@@ -62,7 +66,9 @@ def declare(
         faults.append(f"tracked: none of {', '.join(shape.tracked)} is a column{hint}")
     if faults:
         raise HistoryRefusedError(target, faults)
-    return Batch(spark, target, memory, replace(shape, columns=columns), tuple(told), note), rows
+    have = read_path(spark, target).columns if is_table(target) else []
+    widens = bool(set(columns) - set(have))
+    return Batch(spark, target, memory, replace(shape, columns=columns), tuple(told), note, widens), rows
 
 
 def _in_known_case(rows: DataFrame, known: Mapping[str, T.DataType]) -> DataFrame:
@@ -83,13 +89,25 @@ def _declared(target: str, memory: Memory) -> str | None:
     return None
 
 
-def write(batch: Batch, found: Difference, words: Sequence[DataFrame], telling: Telling | None, *, current_only: bool) -> MergeResult:
+def write(
+    batch: Batch,
+    found: Difference | None,
+    words: Sequence[DataFrame],
+    telling: Telling | None,
+    keys: int,
+    *,
+    current_only: bool,
+    few: bool,
+) -> MergeResult:
     """Write the memory (where there is something to remember), then the history (where there is a difference)."""
-    note = {**batch.note, "told": telling.told if telling else max((t.told for t in batch.memory.tellings), default=0)}
+    told = telling.told if telling else max((known.told for known in batch.memory.tellings), default=0)
+    note = {**batch.note, "told": told}
     crash_point("scd2_before_memory")
     if telling is not None:
-        remember(batch.spark, batch.memory, batch.shape, telling, words, note)
+        remember(batch.spark, batch.memory, batch.shape, telling, words, note, few=few)
     crash_point("scd2_after_memory")
+    if found is None:
+        return MergeResult(keys=keys, unchanged=keys)
     _declare_grown(batch)
     commit(batch.spark, batch.target, batch.shape, found, note, current_only=current_only)
     crash_point("scd2_after_target")
@@ -101,8 +119,6 @@ def _declare_grown(batch: Batch) -> None:
     for path in (batch.target, batch.memory.path):
         if batch.shape.tracked is None or not is_table(path):
             continue
-        import json
-
         declared = json.loads(property_of(path) or "{}")
         if grows(declared.get("tracked"), batch.shape.tracked, []):
             text = batch.shape.to_property().replace("'", "\\'")
@@ -110,7 +126,7 @@ def _declare_grown(batch: Batch) -> None:
                 batch.spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{PROPERTY}' = '{text}')")
 
 
-def has_null(names: Sequence[str]) -> Any:
+def has_null(names: Sequence[str]) -> Column:
     """Tell whether any of the columns is NULL."""
     found = F.lit(False)
     for name in names:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any
 
+import pyarrow.compute as pc
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from ..lake import append_path, committing, delta_table, is_table, read_path
-from .shape import PROPERTY, Shape, as_dict, same
+from .shape import PROPERTY, Shape, as_dict, same, taken
 
 _RANGED = (T.StringType, T.IntegerType, T.LongType, T.ShortType, T.DateType)
 
@@ -58,31 +60,34 @@ def existing(spark: SparkSession, target: str, shape: Shape) -> DataFrame | None
     return (rows.withColumns(absent) if absent else rows).select(*shape.all_columns)
 
 
-def difference(wanted: DataFrame, had: DataFrame | None, shape: Shape, keys: int) -> Difference:
-    """Compare the versions that some keys must have with those they have; `rows` is cached: unpersist it."""
+def difference(wanted: DataFrame, had: DataFrame | None, shape: Shape, keys: int, *, few: bool = False) -> Difference:
+    """Compare the versions that some keys must have with those they have; `rows` is cached: unpersist it.
+
+    `few`: the caller knows that few keys are compared. Their difference is then taken into the driver, which spares
+    MERGE a job that copies its source.
+    """
     grain = [*shape.keys, "effective_from"]
     others = [name for name in shape.all_columns if name not in grain]
     types = {**shape.columns, "effective_to": T.TimestampType(), "is_current": T.BooleanType()}
-    want = wanted.select(*grain, F.struct(*(F.col(f"`{n}`") for n in others)).alias("want"))
+    want = wanted.select(*grain, F.struct(*(F.col(f"`{n}`") for n in others)).alias("_want"))
     if had is None:
-        joined = want.withColumn("have", F.lit(None).cast(want.schema["want"].dataType))
+        joined = want.withColumn("_have", F.lit(None).cast(want.schema["_want"].dataType))
     else:
-        have = had.select(*grain, F.struct(*(F.col(f"`{n}`") for n in others)).alias("have"))
+        have = had.select(*grain, F.struct(*(F.col(f"`{n}`") for n in others)).alias("_have"))
         joined = want.join(have, grain, "full_outer")
-    unlike = [~same(_part("want", n), _part("have", n), types.get(n, T.StringType())) for n in others]
+    unlike = [~same(_part("_want", n), _part("_have", n), types.get(n, T.StringType())) for n in others]
     action = (
-        F.when(F.col("want").isNull(), "delete")
-        .when(F.col("have").isNull(), "insert")
+        F.when(F.col("_want").isNull(), "delete")
+        .when(F.col("_have").isNull(), "insert")
         .when(reduce(Column.__or__, unlike), "update")
     )
-    closes = F.col("have.effective_to").isNull() & F.col("want.effective_to").isNotNull()
+    closes = F.col("_have.effective_to").isNull() & F.col("_want.effective_to").isNotNull()
     rows = (
         joined.withColumn("_action", action)
         .where("_action IS NOT NULL")
-        .select(*grain, "want.*", "_action", (closes & (F.col("_action") == "update")).alias("_closes"))
-        .persist()
+        .select(*grain, "_want.*", "_action", F.coalesce(closes & (F.col("_action") == "update"), F.lit(False)).alias("_closes"))
     )
-    return _counted(rows, shape, keys)
+    return _counted_here(rows, shape, keys) if few else _counted(rows.persist(), shape, keys)
 
 
 def _part(side: str, name: str) -> Column:
@@ -103,6 +108,26 @@ def _counted(rows: DataFrame, shape: Shape, keys: int) -> Difference:
     ).collect()[0]
     result = MergeResult(keys, counts["opened"], counts["closed"], counts["changed"], counts["deleted"], 0)
     return Difference(rows, replace(result, unchanged=max(0, keys - counts["touched"])), counts["low"], counts["high"])
+
+
+def _counted_here(rows: DataFrame, shape: Shape, keys: int) -> Difference:
+    """Take a small difference into the driver and count it there."""
+    rows = taken(rows)
+    here = rows.toArrow()
+    actions = Counter(zip(here["_action"].to_pylist(), here["_closes"].to_pylist(), strict=True))
+    touched = len(here.select(list(shape.keys)).group_by(list(shape.keys)).aggregate([])) if here.num_rows else 0
+    first = here[shape.keys[0]]
+    is_ranged = isinstance(shape.columns[shape.keys[0]], _RANGED) and here.num_rows
+    bounds = pc.min_max(first).as_py() if is_ranged else {"min": None, "max": None}
+    result = MergeResult(
+        keys=keys,
+        opened=actions["insert", False],
+        closed=actions["update", True],
+        changed=actions["update", False],
+        deleted=actions["delete", False],
+        unchanged=max(0, keys - touched),
+    )
+    return Difference(rows, result, bounds["min"], bounds["max"])
 
 
 def commit(

@@ -22,7 +22,10 @@ from pyspark.sql import functions as F
 
 from ..lake import append_path, commits_of, committing, is_table, read_path, table_lock, version_of
 from .replay import ABSENT
-from .shape import PROPERTY, Shape, Time, as_dict, literal
+from .shape import PROPERTY, Shape, Time, as_dict, literal, taken
+
+FEW = 10_000
+"""So many rows are taken into the driver: less than a Spark job costs."""
 
 MEMORY_COLUMNS = ("_record", "_at", "_word", "_columns", "_fact", "_told", "_changes", "_no_word", "_missing")
 
@@ -72,8 +75,12 @@ class Memory:
 
     @property
     def in_step(self) -> bool:
-        """Tell whether the history holds all that was told; it does not after a crash between the two writes."""
-        return max((telling.told for telling in self.tellings if telling.changes), default=-1) <= self.applied
+        """Tell whether the history holds all that was told; it does not after a crash between the two writes.
+
+        A telling that changed nothing was compared with a history in step, or it would have changed something.
+        """
+        newest = max(self.tellings, key=lambda telling: telling.told, default=None)
+        return newest is None or not newest.changes or newest.told <= self.applied
 
     @property
     def snapshots(self) -> dict[Time, Telling]:
@@ -171,9 +178,16 @@ def telling_row(spark: SparkSession, telling: Telling, shape: Shape) -> DataFram
 
 
 def remember(
-    spark: SparkSession, memory: Memory, shape: Shape, telling: Telling, words: Sequence[DataFrame], note: dict[str, Any]
+    spark: SparkSession,
+    memory: Memory,
+    shape: Shape,
+    telling: Telling,
+    words: Sequence[DataFrame],
+    note: dict[str, Any],
+    *,
+    few: bool,
 ) -> None:
-    """Write one telling and its words in one commit."""
+    """Write one telling and its words in one commit; `few` words are written without a Spark job."""
     if not words and not memory.is_new:
         _append_telling(memory.path, telling, note)
         return
@@ -187,6 +201,8 @@ def remember(
         with committing(spark, memory.path, note):
             writer = everything.writeTo(f"delta.`{memory.path}`").using("delta")
             writer.tableProperty(PROPERTY, shape.to_property()).partitionedBy(F.col("_record")).create()
+    elif few and not set(shape.columns) - set(_schema(memory.path).names):
+        _append(memory.path, taken(everything).toArrow(), note)
     else:
         append_path(everything, memory.path, note=note, add_columns=True)
 
@@ -202,9 +218,19 @@ def _append_telling(path: str, telling: Telling, note: dict[str, Any]) -> None:
         "_no_word": telling.no_word,
         "_missing": telling.missing,
     }
+    _append(path, pa.Table.from_pylist([row], schema=_schema(path)), note)
+
+
+def _schema(path: str) -> pa.Schema:
+    return pa.schema(DeltaTable(path).schema().to_arrow())
+
+
+def _append(path: str, rows: pa.Table, note: dict[str, Any]) -> None:
+    properties = CommitProperties(custom_metadata={"userMetadata": json.dumps(note, sort_keys=True, default=str)})
     with table_lock(path):
         table = DeltaTable(path)
         schema = pa.schema(table.schema().to_arrow())
-        data = pa.Table.from_pylist([row], schema=schema)
-        properties = CommitProperties(custom_metadata={"userMetadata": json.dumps(note, sort_keys=True, default=str)})
-        write_deltalake(table, data, mode="append", commit_properties=properties)
+        missing = [name for name in schema.names if name not in rows.column_names]
+        for name in missing:
+            rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.field(name).type))
+        write_deltalake(table, rows.select(schema.names).cast(schema), mode="append", commit_properties=properties)

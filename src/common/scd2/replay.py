@@ -135,7 +135,7 @@ def _deletions(runs: DataFrame, shape: Shape) -> DataFrame:
     by_key = _by_key(shape)
     absent = F.col("_word") == ABSENT
     repeats = absent & ~F.col("_fixed")
-    last = F.lag(F.struct(F.lit(True).alias("seen"), "record_hash", *(f"`{n}`" for n in shape.values))).over(by_key)
+    last = F.lag(F.struct(F.lit(True).alias("_seen"), "record_hash", *(f"`{n}`" for n in shape.values))).over(by_key)
     runs = runs.withColumn("_last", last)
     repeated = {n: F.when(repeats, F.col(f"_last.`{n}`")).otherwise(F.col(f"`{n}`")) for n in ("record_hash", *shape.values)}
-    return runs.where(~repeats | F.col("_last.seen")).withColumns(repeated)
+    return runs.where(~repeats | F.col("_last._seen")).withColumns(repeated)

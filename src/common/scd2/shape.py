@@ -258,6 +258,23 @@ def same(left: Column, right: Column, kind: T.DataType) -> Column:
     return left.eqNullSafe(right)
 
 
+def taken(rows: DataFrame) -> DataFrame:
+    """Compute a few rows now, and go on with them as literals: smaller plans, and nothing is computed twice."""
+    plain = rows.select(*(F.col(f"`{part.name}`").cast(_nullable(part.dataType)).alias(part.name) for part in rows.schema))
+    return rows.sparkSession.createDataFrame(plain.toArrow(), schema=plain.schema)
+
+
+def _nullable(kind: T.DataType) -> T.DataType:
+    """Allow NULL everywhere: Arrow refuses a NULL struct whose fields are declared not to be NULL."""
+    if isinstance(kind, T.StructType):
+        return T.StructType([T.StructField(part.name, _nullable(part.dataType)) for part in kind.fields])
+    if isinstance(kind, T.ArrayType):
+        return T.ArrayType(_nullable(kind.elementType))
+    if isinstance(kind, T.MapType):
+        return T.MapType(_nullable(kind.keyType), _nullable(kind.valueType))
+    return kind
+
+
 def sample_of(rows: DataFrame, columns: Sequence[str]) -> str:
     """Show the keys of up to five rows, and no other column: what else they hold may be personal."""
     shown = rows.select(*(F.col(f"`{name}`").cast("string").alias(name) for name in columns)).limit(5).collect()

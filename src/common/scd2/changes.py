@@ -1,0 +1,232 @@
+"""Tell a history changes: from this sequence on, a key has these values, or is deleted.
+
+A key whose facts are all newer than what is known of it is replayed from its current version; any other from all its
+facts. So in-order batches cost what their keys cost, however long the history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from ..errors import did_you_mean
+from ..lake import table_lock
+from .batches import Batch, declare, has_null, write
+from .difference import Difference, MergeResult, difference, existing
+from .memory import FEW, Telling, column_set, columns_text, recall, that_count, word_columns, words_of
+from .replay import ABSENT, PRESENT, filled, versions
+from .shape import HistoryRefusedError, Shape, is_time_type, named_json, sample_of
+
+
+def apply_changes(
+    spark: SparkSession,
+    target: str,
+    changes: DataFrame,
+    *,
+    keys: Sequence[str],
+    sequence_by: str,
+    deletes: str = "is_delete",
+    tracked: Sequence[str] | None = None,
+    surrogate_key: str = "sk",
+    run_id: str | None = None,
+) -> MergeResult:
+    """Tell the history at `target` a batch of changes.
+
+    Facts may come late, in any order and repeatedly. The table is created where it is missing; otherwise what changes
+    is one commit.
+
+    Args:
+        spark: The session; nothing else may commit on it meanwhile.
+        target: Folder of the table; its memory lies at `<target>__memory`.
+        changes: One row a fact: key, sequence, values, and where there is one the delete marker.
+        keys: The columns that name what changes.
+        sequence_by: The column that orders facts, a timestamp, date or integer; it becomes effective_from.
+        deletes: The column that marks a deletion; where it is missing or NULL the row is an upsert.
+        tracked: The columns in which a change opens a version; None: all but keys, sequence and delete marker.
+        surrogate_key: Name of the surrogate key.
+        run_id: Written into the note of the commit.
+
+    Raises:
+        HistoryRefusedError: a NULL in a key or in the sequence, or another declaration than the table was built with.
+    """
+    target = str(target)
+    with table_lock(f"{target}__apply"):
+        memory = recall(target)
+        shape = _shape(target, changes, keys, sequence_by, tracked, surrogate_key)
+        note = {"scd2": "changes", "run_id": run_id}
+        needed = {"sequence_by": sequence_by, "deletes": deletes if deletes in changes.columns else None}
+        batch, rows = declare(spark, target, memory, changes, shape, needed, note)
+        return _tell(batch, _facts(batch, rows, needed["sequence_by"], needed["deletes"]))
+
+
+def _shape(
+    target: str,
+    changes: DataFrame,
+    keys: Sequence[str],
+    sequence_by: str,
+    tracked: Sequence[str] | None,
+    surrogate_key: str,
+) -> Shape:
+    if sequence_by not in changes.columns:
+        hint = did_you_mean(sequence_by, changes.columns)
+        raise HistoryRefusedError(target, [f"sequence_by: '{sequence_by}' is not a column{hint}"])
+    kind = changes.schema[sequence_by].dataType.simpleString()
+    if not is_time_type(kind):
+        raise HistoryRefusedError(
+            target, [f"sequence_by: '{sequence_by}' is {kind}; cast it to a timestamp, a date or an integer"]
+        )
+    return Shape(
+        input="changes",
+        keys=tuple([keys] if isinstance(keys, str) else keys),
+        time_type=kind,
+        tracked=None if tracked is None else tuple(tracked),
+        surrogate_key=surrogate_key,
+    )
+
+
+def _facts(batch: Batch, rows: DataFrame, sequence_by: str | None, deletes: str | None) -> DataFrame:
+    """Bring the batch to words, one for each key and sequence: of several the one that the tie-break prefers."""
+    shape = batch.shape
+    is_delete = F.coalesce(F.col(f"`{deletes}`").cast("boolean"), F.lit(False)) if deletes else F.lit(False)
+    text = named_json([name for name in shape.values if name in batch.told], shape.columns)
+    values = [
+        (F.when(~is_delete, F.col(f"`{n}`")) if n in batch.told else F.lit(None).cast(shape.columns[n])).alias(n)
+        for n in shape.values
+    ]
+    columns = columns_text(batch.told)
+    return rows.select(
+        *(f"`{key}`" for key in shape.keys),
+        *values,
+        F.col(f"`{sequence_by}`").cast(shape.time_type).alias("_at"),
+        F.when(is_delete, ABSENT).otherwise(PRESENT).alias("_word"),
+        F.lit(columns).alias("_columns"),
+        F.when(is_delete, F.lit(0)).otherwise(F.xxhash64(text, F.lit(columns))).cast("bigint").alias("_fact"),
+        F.lit(batch.memory.next).cast("bigint").alias("_told"),
+    )
+
+
+@dataclass(frozen=True)
+class _News:
+    """The facts of a batch that were not known; `_late` on those of keys with known facts as new or newer."""
+
+    words: DataFrame
+    keys: int
+    facts: int
+    late: int
+
+
+def _tell(batch: Batch, facts: DataFrame) -> MergeResult:
+    facts = facts.persist()
+    kept = [facts]
+    try:
+        news = _news(batch, facts)
+        kept.append(news.words)
+        found = None
+        if news.facts or batch.widens or not batch.memory.in_step:
+            found = _woven(batch, news, kept)
+            kept.append(found.rows)
+        changes = found is not None and (not found.result.is_empty or batch.widens)
+        heals = not batch.memory.in_step and not changes
+        needed = news.facts or batch.widens or heals
+        telling = Telling(batch.memory.next, None, columns_text(batch.told), changes) if needed else None
+        words = [news.words] if news.facts else []
+        current_only = news.late == 0 and batch.memory.in_step
+        return write(batch, found, words, telling, news.keys, current_only=current_only, few=news.facts <= FEW)
+    finally:
+        for rows in kept:
+            rows.unpersist()
+
+
+def _news(batch: Batch, facts: DataFrame) -> _News:
+    """Refuse what can't be placed, and leave out what is known."""
+    shape = batch.shape
+    no_key, no_time = has_null(shape.keys), F.col("_at").isNull()
+    counts = facts.agg(
+        F.count_if(no_key).alias("no_key"),
+        F.count_if(no_time).alias("no_time"),
+        F.min("_at").cast("string").alias("low"),
+        F.count_distinct(*(F.col(f"`{key}`") for key in shape.keys)).alias("keys"),
+    ).collect()[0]
+    faults = []
+    if counts["no_key"]:
+        sample = sample_of(facts.where(no_key), shape.keys)
+        faults.append(f"{counts['no_key']} rows have a NULL in the key ({', '.join(shape.keys)}), such as: {sample}")
+    if counts["no_time"]:
+        sample = sample_of(facts.where(no_time), shape.keys)
+        faults.append(f"{counts['no_time']} rows have no sequence, such as: {sample}")
+    if faults:
+        raise HistoryRefusedError(batch.target, faults)
+    told = that_count(facts, shape)
+    if batch.memory.is_new or counts["low"] is None:
+        words = told.withColumn("_late", F.lit(False)).persist()
+    else:
+        words = _unknown(batch, told, F.lit(counts["low"]).cast(shape.time_type)).persist()
+    facts_new, late = words.agg(F.count(F.lit(1)), F.count_if("_late")).collect()[0]
+    return _News(words, counts["keys"], facts_new, late)
+
+
+def _unknown(batch: Batch, told: DataFrame, low: Column) -> DataFrame:
+    """Leave out the facts that the memory has, or has better ones for; mark the keys of which it has newer ones.
+
+    Only facts as new as the batch's oldest are read: the statistics of the memory's files tell which hold any.
+    """
+    shape = batch.shape
+    keys = list(shape.keys)
+    known = words_of(batch.spark, batch.memory, shape).where(F.col("_at") >= low).select(*keys, "_at", "_word", "_fact")
+    known = known.join(told.select(*keys).distinct(), keys, "left_semi")
+    same_time = known.groupBy(*keys, "_at").agg(
+        F.max(F.struct((F.col("_word") == ABSENT).alias("absent"), F.col("_fact").alias("fact"))).alias("_best")
+    )
+    newest = known.groupBy(*keys).agg(F.max("_at").alias("_newest"))
+    mine = F.struct((F.col("_word") == ABSENT).alias("absent"), F.col("_fact").alias("fact"))
+    fresh = told.join(same_time, [*keys, "_at"], "left").where(F.col("_best").isNull() | (mine > F.col("_best")))
+    oldest = F.min("_at").over(Window.partitionBy(*keys))
+    marked = fresh.withColumn("_oldest", oldest).join(newest, keys, "left")
+    return marked.withColumn("_late", F.coalesce(F.col("_newest") >= F.col("_oldest"), F.lit(False))).drop(
+        "_best", "_oldest", "_newest"
+    )
+
+
+def _woven(batch: Batch, news: _News, kept: list[DataFrame]) -> Difference:
+    """Replay the keys that have news: from the current version where all news is newer, else from all their facts."""
+    shape, memory = batch.shape, batch.memory
+    history = existing(batch.spark, batch.target, shape)
+    sets = {*memory.column_sets, column_set(columns_text(batch.told)), column_set(columns_text(shape.columns))}
+    columns = word_columns(shape)
+    fresh = news.words.select(*columns, F.lit(False).alias("_fixed"))
+    if history is None or not memory.in_step:
+        words, had = [fresh] if memory.is_new else [_remembered(batch), fresh], history
+    else:
+        keys = list(shape.keys)
+        late = news.words.where("_late").select(*keys).distinct()
+        in_order = news.words.where("NOT _late").select(*keys).distinct()
+        standing = history.where("is_current").join(in_order, keys, "left_semi").persist()
+        kept.append(standing)
+        words, had = [_standing_words(shape, standing), fresh], standing
+        if news.late:
+            words.append(_remembered(batch).join(late, keys, "left_semi"))
+            had = had.unionByName(history.join(late, keys, "left_semi"))
+    everything = that_count(reduce(DataFrame.unionByName, words), shape)
+    return difference(versions(filled(everything, shape, sets), shape), had, shape, news.keys, few=memory.in_step and news.facts <= FEW)
+
+
+def _remembered(batch: Batch) -> DataFrame:
+    words = words_of(batch.spark, batch.memory, batch.shape)
+    return words.select(*word_columns(batch.shape), F.lit(False).alias("_fixed"))
+
+
+def _standing_words(shape: Shape, standing: DataFrame) -> DataFrame:
+    """The current versions as words: they stand, and have every column."""
+    return standing.select(
+        *(f"`{name}`" for name in shape.columns),
+        F.col("effective_from").alias("_at"),
+        F.lit(PRESENT).alias("_word"),
+        F.lit(columns_text(shape.columns)).alias("_columns"),
+        F.lit(None).cast("bigint").alias("_fact"),
+        F.lit(None).cast("bigint").alias("_told"),
+        F.lit(True).alias("_fixed"),
+    )

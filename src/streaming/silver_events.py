@@ -1,0 +1,327 @@
+"""bronze → silver.usage_events, its quarantine and the speed increments: one micro-batch, four commits, exactly once.
+
+The order of the commits is quarantine, silver, increments, reconciliation. A micro-batch that is run again after a
+crash finds what is committed by app id and batch (Delta skips those writes), derives the increments from silver's
+rows of its load_id, and takes its counts from silver's note. So it ends as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import date
+from typing import Any
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ..common.config import Config
+from ..common.errors import CloudlakeError
+from ..common.faults import crash_point
+from ..common.lake import Lake
+from ..common.runs import now_utc
+from ..common.usage import EventModel, increments, read_events
+from .bronze_events import BRONZE
+from .classification import IS_VALID, fingerprint, quarantine_rows, suspect_fingerprints, verdicts
+from .generations import LOADS_PER_GENERATION, Checkpoint, begin, resume
+
+SILVER = "silver.usage_events"
+QUARANTINE = "quarantine.usage_events"
+INCREMENTS = "speed.usage_increments"
+RECONCILIATION = "ops.reconciliation"
+JOB = "silver_usage_events"
+
+
+@dataclass
+class Counts:
+    """Where the lines of a micro-batch went. The reasons count refused lines, the flags accepted ones."""
+
+    landed: int = 0
+    accepted: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    flags: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Load:
+    """A micro-batch: its id, the bronze versions it holds, and where the next one begins."""
+
+    load_id: int
+    batch_id: int
+    from_version: int
+    to_version: int
+    next_version: int
+    next_index: int
+
+
+def event_model(config: Config) -> EventModel:
+    """Return what conf/ says about events."""
+    events = config.stream.events
+    return EventModel(config.registry[SILVER], events.schema_versions, events.metric_units, config.registry.domains)
+
+
+class SilverQuery:
+    """The query that takes lines from bronze to silver. The caller holds the stream lock."""
+
+    def __init__(self, spark: SparkSession, config: Config, run_id: str) -> None:
+        """Continue the checkpoint, or begin a new generation where the old one ended."""
+        self.spark, self.config, self.run_id = spark, config, run_id
+        self.lake: Lake = config.lake
+        self.model = event_model(config)
+        self.totals = Counts()
+        self.micro_batches = 0
+        self.failure: Exception | None = None
+        had_silver = self.lake.exists(SILVER)
+        for table in (SILVER, QUARANTINE, INCREMENTS, RECONCILIATION):
+            self.lake.create(config.registry[table])
+        self.checkpoint = self._checkpoint(had_silver)
+
+    # --- the life of the query ---
+
+    def _checkpoint(self, had_silver: bool) -> Checkpoint:
+        source = self.lake.table_id(BRONZE)
+        found = resume(self.lake, JOB) if had_silver else None
+        if found is not None and found.begun.get("source") == source:
+            return found
+        last = self._finish_last_load()
+        largest = max(self._largest_load_id(), last.get("load_id", 0))
+        position = last.get("next", {}) if last.get("source") == source else {}
+        version, index = position.get("version", 0), position.get("index", -1)
+        done = self.lake.files_added(BRONZE, version)[: index + 1] if index >= 0 else []
+        return begin(
+            self.lake,
+            JOB,
+            at_least=largest // LOADS_PER_GENERATION,
+            source=source,
+            from_version=version,
+            done_files=done,
+        )
+
+    def has_work(self) -> bool:
+        """Tell whether bronze has lines that silver has not seen, or a micro-batch is unfinished."""
+        if self.checkpoint.has_unfinished_batch():
+            return True
+        offset = self.checkpoint.newest_offset()
+        if offset is None:
+            return True
+        next_version, index = int(offset["reservoirVersion"]), int(offset["index"])
+        return index >= 0 or self.lake.version(BRONZE) >= next_version
+
+    def stream(self) -> DataFrame:
+        """Return the stream of bronze's lines from where this generation begins."""
+        trigger, begun = self.config.stream.trigger, self.checkpoint.begun
+        reader = self.spark.readStream.format("delta").options(
+            maxFilesPerTrigger=str(trigger.max_files), maxBytesPerTrigger=trigger.max_bytes
+        )
+        if self.lake.has_version(BRONZE, begun["from_version"]):
+            reader = reader.option("startingVersion", begun["from_version"])
+        lines = reader.load(self.lake.path(BRONZE))
+        if begun["done_files"]:
+            lines = lines.where(~F.col("_metadata.file_name").isin(begun["done_files"]))
+        return lines.select("raw", "_source_file", "_ingested_at")
+
+    def take(self, lines: DataFrame, batch_id: int) -> None:
+        """Process one micro-batch; may be called again for one that was begun."""
+        load = self._load(batch_id)
+        transaction = self.checkpoint.transaction(batch_id)
+        if self.lake.has_transaction(SILVER, transaction):
+            counts = Counts(**self._note_of(load.load_id)["counts"])
+        else:
+            counts = self._append_events(lines, load)
+        crash_point("stream_after_silver")
+        if counts.accepted:
+            self._append_increments(lines.sparkSession, load.load_id)
+        crash_point("stream_after_increments")
+        self._reconcile(load, counts)
+        crash_point("stream_after_reconciliation")
+        self._add(counts)
+
+    def _load(self, batch_id: int) -> Load:
+        start, end = self.checkpoint.offset(batch_id - 1), self.checkpoint.offset(batch_id)
+        if end is None:
+            raise CloudlakeError(f"{self.checkpoint.folder}: offsets/{batch_id} is missing; delete the folder, nothing is lost")
+        version, index = int(end["reservoirVersion"]), int(end["index"])
+        first = int(start["reservoirVersion"]) if start else int(self.checkpoint.begun["from_version"])
+        last = version if index >= 0 else version - 1
+        return Load(self.checkpoint.load_id(batch_id), batch_id, first, last, version, index)
+
+    # --- the four commits ---
+
+    def _append_events(self, lines: DataFrame, load: Load) -> Counts:
+        spark, transaction = lines.sparkSession, self.checkpoint.transaction(load.batch_id)
+        judged = read_events(lines, self.model).withColumn("_fingerprint", fingerprint())
+        with _persisted(judged):
+            dates = {row[0]: row[1] for row in judged.groupBy("usage_date").count().collect()}
+            earlier = self._earlier_events(spark, load.load_id, dates)
+            suspects = suspect_fingerprints(judged, earlier)
+            with _persisted(suspects):
+                plain, decided = self._decide(judged, suspects, earlier, load.load_id)
+                with _persisted(decided):
+                    counts = _count(plain, decided, sum(dates.values()))
+                    note = self._note(load, counts)
+                    if counts.quarantined:
+                        refused = quarantine_rows(decided, load.load_id, self.run_id, F.lit(now_utc()))
+                        self.lake.append(refused.coalesce(1), QUARANTINE, note=note, transaction=transaction)
+                    crash_point("stream_after_quarantine")
+                    if counts.accepted:
+                        columns = self.model.contract.column_names
+                        load_id = F.lit(load.load_id).cast("bigint")
+                        accepted = plain.unionByName(decided.where("_outcome = 'accepted'"), allowMissingColumns=True)
+                        accepted = accepted.withColumn("load_id", load_id).select(*columns)
+                        self.lake.append(accepted, SILVER, note=note, transaction=transaction)
+        return counts
+
+    def _decide(
+        self, judged: DataFrame, suspects: DataFrame, earlier: DataFrame | None, load_id: int
+    ) -> tuple[DataFrame, DataFrame]:
+        """Return the valid rows nobody suspects, and the others with their verdict."""
+        if suspects.count() == 0:
+            plain, examined, under_suspicion = judged.where(IS_VALID), judged.where(~IS_VALID), None
+        else:
+            plain = judged.where(IS_VALID).join(suspects, "_fingerprint", "left_anti")
+            examined = judged.where(IS_VALID).join(suspects, "_fingerprint", "left_semi")
+            examined = examined.unionByName(judged.where(~IS_VALID))
+            under_suspicion = (
+                earlier.withColumn("_fingerprint", fingerprint()).join(suspects, "_fingerprint", "left_semi")
+                if earlier is not None
+                else None
+            )
+        refused = self.lake.read(judged.sparkSession, QUARANTINE) if self.lake.has_files(QUARANTINE) else None
+        if refused is not None:
+            refused = refused.where(F.col("load_id") < load_id).select("quarantine_id").distinct()
+        return plain, verdicts(examined, under_suspicion, refused, self.model)
+
+    def _earlier_events(self, spark: SparkSession, load_id: int, dates: Mapping[date | None, int]) -> DataFrame | None:
+        """Return silver's events of the dates at hand that were committed before; None where no such date exists."""
+        present = {date.fromisoformat(text) for text in self.lake.partition_values(SILVER, "usage_date")}
+        at_hand = sorted(present & {day for day in dates if day is not None})
+        if not at_hand:
+            return None
+        silver = self.lake.read(spark, SILVER, self.lake.version(SILVER))
+        return silver.where(F.col("usage_date").isin(at_hand) & (F.col("load_id") < load_id))
+
+    def _append_increments(self, spark: SparkSession, load_id: int) -> None:
+        generation, batch_id = divmod(load_id, LOADS_PER_GENERATION)
+        events = self.lake.read(spark, SILVER).where(F.col("load_id") == load_id)
+        rows = increments(events).select(*self.config.registry[INCREMENTS].column_names)
+        transaction = Checkpoint(self.lake.root, JOB, generation).transaction(batch_id)
+        self.lake.append(rows, INCREMENTS, note={"load_id": load_id, "run_id": self.run_id}, transaction=transaction)
+
+    def _reconcile(self, load: Load, counts: Counts) -> None:
+        row = {
+            "table": SILVER,
+            "delivery": str(load.load_id),
+            "run_id": self.run_id,
+            "counted_at": now_utc(),
+            "landed": counts.landed,
+            "accepted": counts.accepted,
+            "quarantined": counts.quarantined,
+            "duplicates": counts.duplicates,
+            "inserted": counts.accepted,
+            "changed": 0,
+            "unchanged": 0,
+            "superseded": 0,
+            "reasons": json.dumps(counts.reasons, sort_keys=True),
+            "flags": json.dumps(counts.flags, sort_keys=True),
+            "from_version": load.from_version,
+            "to_version": load.to_version,
+        }
+        self.lake.append_small([row], self.config.registry[RECONCILIATION], self._note(load, counts))
+
+    def _note(self, load: Load, counts: Counts) -> dict[str, Any]:
+        return {
+            "load_id": load.load_id,
+            "batch": load.batch_id,
+            "run_id": self.run_id,
+            "source": self.checkpoint.begun["source"],
+            "from_version": load.from_version,
+            "to_version": load.to_version,
+            "next": {"version": load.next_version, "index": load.next_index},
+            "counts": asdict(counts),
+        }
+
+    def _add(self, counts: Counts) -> None:
+        self.micro_batches += 1
+        self.totals.landed += counts.landed
+        self.totals.accepted += counts.accepted
+        self.totals.quarantined += counts.quarantined
+        self.totals.duplicates += counts.duplicates
+
+    # --- what was committed before ---
+
+    def _note_of(self, load_id: int) -> dict[str, Any]:
+        for commit in reversed(self.lake.commits(SILVER)):
+            if commit.note.get("load_id") == load_id:
+                return commit.note
+        raise CloudlakeError(f"{SILVER}: no commit speaks of load_id {load_id}, though Delta knows its transaction")
+
+    def _newest_note(self, table: str) -> dict[str, Any]:
+        notes = [commit.note for commit in self.lake.commits(table) if "load_id" in commit.note]
+        return max(notes, key=lambda note: int(note["load_id"]), default={})
+
+    def _largest_load_id(self) -> int:
+        return self.lake.largest(SILVER, "load_id") or 0
+
+    def largest_load_id(self) -> int | None:
+        """Return the largest load_id that silver holds, None where it is empty."""
+        return self.lake.largest(SILVER, "load_id")
+
+    def _finish_last_load(self) -> dict[str, Any]:
+        """Finish the micro-batch whose checkpoint was lost; return the note of the last one that is complete.
+
+        Where silver has its rows, its increments and counts are derived from them. Where it has not, its lines will
+        come again under another load_id, so what it refused is taken back.
+        """
+        counted, written = self._newest_note(RECONCILIATION), self._newest_note(SILVER)
+        last = counted
+        if written.get("load_id", 0) > counted.get("load_id", 0):
+            last = written
+            self._append_increments(self.spark, last["load_id"])
+            position = last["next"]
+            load = Load(
+                last["load_id"], last["batch"], last["from_version"], last["to_version"], position["version"], position["index"]
+            )
+            self._reconcile(load, Counts(**last["counts"]))
+        if last and self._newest_note(QUARANTINE).get("load_id", 0) > last["load_id"]:
+            self.lake.delete(self.spark, QUARANTINE, f"load_id > {last['load_id']}", note={"run_id": self.run_id})
+        return last
+
+
+@contextmanager
+def _persisted(rows: DataFrame) -> Iterator[None]:
+    rows.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        yield
+    finally:
+        rows.unpersist()
+
+
+def _count(plain: DataFrame, decided: DataFrame, landed: int) -> Counts:
+    """Count each outcome where it is decided; together they must be every line.
+
+    Raises:
+        CloudlakeError: they are not; the micro-batch fails before anything of it is written.
+    """
+    accepted = F.lit("accepted").alias("_outcome")
+    groups = plain.select(accepted, "_reasons", "quality_flags").unionByName(
+        decided.select("_outcome", "_reasons", "quality_flags")
+    )
+    outcomes: Counter[str] = Counter()
+    reasons: Counter[str] = Counter()
+    flags: Counter[str] = Counter()
+    for outcome, broken, warned, number in groups.groupBy("_outcome", "_reasons", "quality_flags").count().collect():
+        outcomes[outcome] += number
+        if outcome == "quarantined":
+            reasons.update(dict.fromkeys(broken, number))
+        if outcome == "accepted":
+            flags.update(dict.fromkeys(warned, number))
+    counts = Counts(landed, outcomes["accepted"], outcomes["quarantined"], outcomes["duplicate"], dict(reasons), dict(flags))
+    if landed != counts.accepted + counts.quarantined + counts.duplicates:
+        raise CloudlakeError(f"{SILVER}: {landed} lines landed, but {dict(outcomes)}; nothing of this micro-batch was written")
+    return counts

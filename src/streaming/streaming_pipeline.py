@@ -1,0 +1,148 @@
+"""The stream's life: landing → bronze → silver, quarantine and increments; once, or until it is told to stop.
+
+There is one stream process on a lake: the caller holds the lock `stream` (common/runs.py) for as long as these
+functions run.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.streaming import StreamingQuery
+
+from ..common.config import Config
+from ..common.errors import CloudlakeError, ConfigurationError
+from .bronze_events import BronzeQuery
+from .silver_events import SilverQuery
+
+_POLL_SECONDS = 0.2
+
+
+@dataclass
+class StreamResult:
+    """What a stretch of stream did; load_id is the largest that silver holds, None where it holds nothing."""
+
+    landed: int = 0
+    accepted: int = 0
+    quarantined: int = 0
+    duplicates: int = 0
+    micro_batches: int = 0
+    load_id: int | None = None
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+
+class _Stopped(Exception):
+    """A micro-batch came after the stop; it is left to the next run."""
+
+
+def run_once(spark: SparkSession, config: Config, run_id: str) -> StreamResult:
+    """Take what is there to bronze, then to silver, and end. The caller holds the stream lock.
+
+    Raises:
+        CloudlakeError: a micro-batch failed; what was committed stays, and the next run goes on from there.
+        ConfigurationError: there is no landing zone.
+    """
+    started = time.monotonic()
+    _require_landing(config)
+    bronze = BronzeQuery(spark, config, run_id)
+    if bronze.has_work():
+        _run_to_end(bronze)
+    warnings = bronze.reconcile_files()
+    silver = SilverQuery(spark, config, run_id)
+    if silver.has_work():
+        _run_to_end(silver)
+    return _result(silver, started, warnings)
+
+
+def run_continuously(spark: SparkSession, config: Config, run_id: str, stop: threading.Event) -> StreamResult:
+    """Process micro-batches until `stop` is set; the ones at hand then end. The caller holds the stream lock.
+
+    Raises:
+        CloudlakeError: a query died.
+        ConfigurationError: there is no landing zone.
+    """
+    started = time.monotonic()
+    _require_landing(config)
+    bronze = BronzeQuery(spark, config, run_id)
+    bronze.folder.mkdir(parents=True, exist_ok=True)
+    silver = SilverQuery(spark, config, run_id)
+    interval = f"{config.stream.trigger.interval_seconds} seconds"
+    queries = [(job, _start(job, stop, processingTime=interval)) for job in (bronze, silver)]
+    try:
+        while not stop.wait(_POLL_SECONDS) and all(query.isActive for _, query in queries):
+            pass
+    finally:
+        stop.set()
+        for _, query in queries:
+            _stop_after_batch(query)
+    for job, query in queries:
+        _raise_failure(job, query)
+    bronze.listed = bronze.list_files()
+    return _result(silver, started, bronze.reconcile_files())
+
+
+def _require_landing(config: Config) -> None:
+    if not config.landing.is_dir():
+        raise ConfigurationError(
+            f"{config.landing}: there is no such landing folder; name it with --landing, or make one with "
+            f"scripts/generate_landing_data.py --out {config.landing}"
+        )
+
+
+def _run_to_end(job: BronzeQuery | SilverQuery) -> None:
+    query = _start(job, threading.Event(), availableNow=True)
+    try:
+        query.awaitTermination()
+    except Exception:
+        if job.failure is None:
+            raise
+    _raise_failure(job, query)
+
+
+def _start(job: BronzeQuery | SilverQuery, stop: threading.Event, **trigger: str | bool) -> StreamingQuery:
+    def take(rows: DataFrame, batch_id: int) -> None:
+        if stop.is_set():
+            raise _Stopped
+        try:
+            job.take(rows, batch_id)
+        except Exception as error:
+            job.failure = error
+            raise
+
+    writer = job.stream().writeStream.foreachBatch(take).queryName(job.checkpoint.job)
+    writer = writer.option("checkpointLocation", str(job.checkpoint.folder))
+    return writer.trigger(**trigger).start()
+
+
+def _stop_after_batch(query: StreamingQuery) -> None:
+    """Let the micro-batch at hand end, with its entry in the checkpoint, then stop the query."""
+    while query.isActive and query.status["isTriggerActive"]:
+        time.sleep(_POLL_SECONDS / 4)
+    query.stop()
+
+
+def _raise_failure(job: BronzeQuery | SilverQuery, query: StreamingQuery) -> None:
+    """Raise what made a query die: the error of its micro-batch where Python saw it, else Spark's."""
+    if job.failure is not None:
+        raise job.failure
+    error = query.exception()
+    if error is not None and _Stopped.__name__ not in str(error):
+        raise CloudlakeError(f"the stream query {job.checkpoint.job} died: {str(error).splitlines()[0]}") from error
+
+
+def _result(silver: SilverQuery, started: float, warnings: list[str]) -> StreamResult:
+    totals = silver.totals
+    return StreamResult(
+        landed=totals.landed,
+        accepted=totals.accepted,
+        quarantined=totals.quarantined,
+        duplicates=totals.duplicates,
+        micro_batches=silver.micro_batches,
+        load_id=silver.largest_load_id(),
+        seconds=time.monotonic() - started,
+        warnings=warnings,
+    )

@@ -1,0 +1,242 @@
+"""The whole path on a small dirty delivery: landing → bronze → silver → gold → published → served, and again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from cloudlake import console
+from cloudlake.common.config import Config
+from cloudlake.serving import published
+from flow import assert_the_law_holds, cloudlake, deliver, event_line, land_events, opened, versions
+from oracle import GOLD, RECORDS, Oracle, assert_same
+from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="module")
+def landing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("landing")
+    return folder, deliver(folder, seed=11)
+
+
+@pytest.fixture(scope="module")
+def config(
+    spark: SparkSession, landing: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Config:
+    """A lake after one batch run, which took the stream with it."""
+    lake = tmp_path_factory.mktemp("lake")
+    assert cloudlake(lake, landing[0], "batch") == 0
+    return opened(lake, landing[0])
+
+
+@pytest.fixture(scope="module")
+def oracle(landing: tuple[Path, dict[str, Any]]) -> Oracle:
+    return Oracle(landing[0])
+
+
+def business_columns(config: Config, table: str, expected: pa.Table) -> pa.Table:
+    rows = config.lake.read_small(table)
+    if "is_current" in rows.column_names:
+        rows = rows.filter(pa.compute.field("is_current"))
+    return rows.select(expected.column_names)
+
+
+def test_every_row_of_every_source_went_where_the_generator_says(
+    config: Config, landing: tuple[Path, dict[str, Any]]
+) -> None:
+    told = {row["table"].partition(".")[2]: row for row in console.reconciliation(config)}
+    assert set(told) == set(landing[1]["sources"])
+    for source, truth in landing[1]["sources"].items():
+        row = told[source]
+        assert row["holds"]
+        counts = {name: row[name] for name in ("landed", "accepted", "quarantined", "duplicates")}
+        wanted = {"landed": truth["rows"]} | {name: truth[name] for name in ("accepted", "quarantined", "duplicates")}
+        assert counts == wanted, source
+        assert row["reasons"] == {name: count for name, count in truth["reasons"].items() if count}, source
+        flags = {name: count for name, count in row["flags"].items() if name != "fx_suspect"}
+        assert flags == {name: count for name, count in truth["flags"].items() if count and name != "fx_suspect"}, (
+            source
+        )
+
+
+def test_what_is_refused_is_kept_with_its_reasons(config: Config, landing: tuple[Path, dict[str, Any]]) -> None:
+    for source, truth in landing[1]["sources"].items():
+        rows = config.lake.rows(f"quarantine.{source}")
+        assert len(rows) == truth["quarantined"], source
+        assert len({row["quarantine_id"] for row in rows}) == len(rows)
+        assert {row["status"] for row in rows} <= {"open"}
+        assert all(row["payload"] and row["reasons"] == sorted(row["reasons"]) for row in rows)
+        counted = Counter(reason for row in rows for reason in row["reasons"])
+        assert counted == Counter({name: count for name, count in truth["reasons"].items() if count}), source
+
+
+@pytest.mark.parametrize("table", ["customers_orgs", "users", "resources", *RECORDS, "usage_events"])
+def test_silver_equals_plain_sql_over_the_landing_files(config: Config, oracle: Oracle, table: str) -> None:
+    expected = oracle.silver(table)
+    key = list(config.registry[f"silver.{table}"].key)
+    assert expected.num_rows > 0
+    assert_same(business_columns(config, f"silver.{table}", expected), expected, key, table)
+
+
+@pytest.mark.parametrize("mart", GOLD)
+def test_gold_equals_plain_sql_over_the_landing_files(config: Config, oracle: Oracle, mart: str) -> None:
+    table = config.registry[f"gold.{mart}"]
+    version = published(config.lake).version(table.name)
+    assert_same(config.lake.read_small(table.name, version), oracle.gold(mart), list(table.key), mart)
+
+
+def test_the_served_answer_equals_gold_rebuilt_from_silver_whoever_has_written_last(
+    spark: SparkSession, config: Config
+) -> None:
+    lake, landing = config.lake.root, config.landing
+    assert_the_law_holds(spark, config)  # batch only
+
+    before = versions(config)
+    late = [
+        event_line(
+            n, timestamp=f"2025-08-{1 + n % 28:02d}T10:00:00Z", service="genai", genai_tokens=n, region="EU West"
+        )
+        for n in range(60)
+    ]
+    land_events(landing, "zz_late.jsonl", [*late, late[0], event_line(900, cost_usd_increment=-5), '{"broken'])
+    assert cloudlake(lake, landing, "stream", "once") == 0
+    assert cloudlake(lake, landing, "serve") == 0
+    after = versions(config)
+    assert after["gold.org_daily_usage_by_service"] == before["gold.org_daily_usage_by_service"], (
+        "the batch view waits for the batch"
+    )
+    assert_the_law_holds(spark, config)  # batch, then more events streamed
+    speed_events = sum(row["speed_events"] for row in config.lake.rows("serving.org_daily_usage"))
+    assert speed_events == 60
+
+    assert cloudlake(lake, landing, "batch") == 0
+    assert_the_law_holds(spark, config)  # another batch
+    assert sum(row["speed_events"] for row in config.lake.rows("serving.org_daily_usage")) == 0
+    assert_same(
+        config.lake.read_small("gold.usage_daily"),
+        Oracle(landing).gold("usage_daily"),
+        ["usage_date", "org_id", "service", "region"],
+    )
+
+
+def test_a_run_with_nothing_new_commits_nothing(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cloudlake(config.lake.root, config.landing, "batch") == 0
+    before = versions(config), (config.lake.root / "published.json").read_bytes()
+    capsys.readouterr()
+    assert cloudlake(config.lake.root, config.landing, "batch") == 0
+    assert (versions(config), (config.lake.root / "published.json").read_bytes()) == before
+    steps = [
+        line
+        for line in capsys.readouterr().err.splitlines()
+        if line.split()[0] in ("done", "skipped", "failed", "not_run")
+    ]
+    assert steps and all(line.startswith("skipped") for line in steps), steps
+
+
+def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    everything = sorted(str(path) for path in config.lake.root.rglob("*"))
+    assert cloudlake(config.lake.root, config.landing, "batch", "--dry-run") == 0
+    shown = capsys.readouterr().out
+    assert "silver.users" in shown and "gold.customer_summary" in shown
+    assert sorted(str(path) for path in config.lake.root.rglob("*")) == everything
+
+
+def test_a_full_reload_gives_the_same_tables(config: Config) -> None:
+    tables = [f"silver.{name}" for name in ("users", *RECORDS)] + [f"gold.{name}" for name in GOLD]
+    before = {name: config.lake.read_small(name) for name in tables}
+    jobs = ["customers_orgs", "users", *RECORDS, "gold"]
+    assert cloudlake(config.lake.root, config.landing, "batch", "--full-reload", "--jobs", *jobs) == 0
+    for name in tables:
+        assert_same(
+            config.lake.read_small(name),
+            before[name],
+            list(config.registry[name].key) + (["effective_from"] if name == "silver.users" else []),
+            name,
+        )
+
+
+def test_a_run_leaves_its_report_and_its_steps_behind(config: Config) -> None:
+    reports = sorted((config.lake.root / "reports").glob("*.json"))
+    report = json.loads(reports[0].read_text())
+    assert report["status"] == "done" and report["exit_code"] == 0
+    assert {step["step"] for step in report["steps"]} >= {"bronze.users", "silver.users", "gold.usage_daily", "publish"}
+    assert len(report["reconciliation"]) == 8 and all(row["holds"] for row in report["reconciliation"])
+    recorded = {row["step"] for row in config.lake.rows("ops.job_runs") if row["run_id"] == report["run_id"]}
+    assert recorded == {step["step"] for step in report["steps"]} | {"run"}
+
+
+def test_status_shows_what_is_in_force_and_calls_a_dead_feed_stale(
+    config: Config, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cloudlake(config.lake.root, config.landing, "status", "--check") == 1, "the newest event is months old"
+    shown = capsys.readouterr().out
+    assert "silver.usage_events ends" in shown and "Where every record went" in shown
+    assert cloudlake(config.lake.root, config.landing, "status", "--json") == 0
+    state = json.loads(capsys.readouterr().out)
+    assert state["publication"]["tables"] == 5 and state["last_runs"]
+
+
+def test_a_delivery_that_arrives_late_or_again_changes_only_what_it_should(spark: SparkSession, tmp_path: Path) -> None:
+    landing, lake = tmp_path / "landing", tmp_path / "lake"
+    deliver(landing, seed=5, orgs=30, days=4, events=20, files=2, snapshots=3)
+    held_back = tmp_path / "held_back"
+    dated = sorted(path for path in landing.iterdir() if path.is_dir() and path.name[:2] == "20")
+    assert len(dated) == 3
+    dated[1].rename(held_back)
+    assert cloudlake(lake, landing, "batch") == 0
+    held_back.rename(dated[1])
+    assert cloudlake(lake, landing, "batch") == 0
+    late = opened(lake, landing)
+
+    assert cloudlake(tmp_path / "in_order", landing, "batch") == 0
+    in_order = opened(tmp_path / "in_order", landing)
+    oracle = Oracle(landing)
+    for table in ("customers_orgs", "users", "resources"):
+        contract = in_order.registry[f"silver.{table}"]
+        key = [*contract.key, "effective_from"]
+        assert_same(late.lake.read_small(contract.name), in_order.lake.read_small(contract.name), key, table)
+        expected = oracle.silver(table)
+        assert_same(business_columns(in_order, contract.name, expected), expected, list(contract.key), table)
+        assert max(Counter(row[contract.key[0]] for row in late.lake.rows(contract.name)).values()) > 1, (
+            "there is history"
+        )
+
+
+def test_the_newest_content_of_a_file_wins_and_each_content_is_ingested_once(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    landing, lake = tmp_path / "landing", tmp_path / "lake"
+    deliver(landing, seed=5, orgs=10, days=2, events=10, files=1)
+    assert cloudlake(lake, landing, "batch") == 0
+    config = opened(lake, landing)
+    path = landing / "support_tickets.csv"
+    lines = path.read_text().splitlines()
+    position = next(n for n, line in enumerate(lines[1:], 1) if line.count(",") == 7 and config.lake.read_small(
+        "silver.support_tickets", filters=[("ticket_id", "=", line.split(",")[0])]).num_rows == 1)  # fmt: skip
+    ticket = lines[position].split(",")[0]
+    old = config.lake.read_small("silver.support_tickets", filters=[("ticket_id", "=", ticket)]).to_pylist()[0]
+    lines[position] = lines[position].replace(
+        old["category"], "security" if old["category"] != "security" else "billing"
+    )
+    path.write_text("\n".join(lines) + "\n")
+    before = versions(config)
+    assert cloudlake(lake, landing, "batch") == 0
+    after = versions(config)
+    new = config.lake.read_small("silver.support_tickets", filters=[("ticket_id", "=", ticket)]).to_pylist()[0]
+    assert new["category"] != old["category"] and new["_snapshot_at"] > old["_snapshot_at"]
+    assert datetime.now(UTC) >= new["_snapshot_at"]
+    moved = {name for name in after if after[name] != before[name] and not name.startswith("ops.")}
+    assert moved == {
+        "bronze.support_tickets",
+        "silver.support_tickets",
+        "gold.tickets_by_org_date",
+        "gold.customer_summary",
+    }
+    assert_same(config.lake.read_small("gold.customer_summary"), Oracle(landing).gold("customer_summary"), ["org_id"])

@@ -1,0 +1,136 @@
+"""Contracts: what conf/ declares loads, and what contradicts itself says so, all of it at once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from cloudlake import dictionary_page
+from cloudlake.common.config import load_config
+from cloudlake.common.contracts import Registry, load_registry
+from cloudlake.common.errors import ConfigurationError
+from cloudlake.common.schemas import arrow_schema, delta_schema, parse_type, spark_schema
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return load_registry(ROOT / "conf")
+
+
+@pytest.fixture
+def conf(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(ROOT / "conf", tmp_path / "conf"))
+
+
+def edit(conf: Path, file: str, old: str, new: str) -> None:
+    text = (conf / file).read_text()
+    assert old in text
+    (conf / file).write_text(text.replace(old, new, 1))
+
+
+def faults(conf: Path) -> list[str]:
+    with pytest.raises(ConfigurationError) as caught:
+        load_registry(conf)
+    return caught.value.faults
+
+
+def test_every_table_has_a_schema_in_all_three_notations(registry: Registry) -> None:
+    for table in registry.tables.values():
+        names = table.column_names
+        assert spark_schema(table).names == names
+        assert arrow_schema(table).names == names
+        assert [field.name for field in delta_schema(table).fields] == names
+        assert all(field.metadata["comment"] for field in spark_schema(table).fields)
+
+
+def test_every_table_comes_after_its_inputs(registry: Registry) -> None:
+    order = registry.order()
+    for table in registry.tables.values():
+        assert all(order.index(name) < order.index(table.name) for name in table.inputs)
+
+
+def test_every_silver_table_has_flags_and_a_quarantine(registry: Registry) -> None:
+    for table in registry.layer("silver"):
+        assert table.columns["quality_flags"].type == "array<string>"
+        assert f"quarantine.{table.short_name}" in registry.tables
+
+
+def test_personal_data_is_kept_out_of_statistics_and_out_of_gold_and_serving(registry: Registry) -> None:
+    for table in registry.tables.values():
+        indexed = table.properties.get("delta.dataSkippingStatsColumns", "").split(",")
+        assert not table.personal & set(indexed)
+        if table.personal:
+            assert table.layer in ("bronze", "silver", "quarantine")
+            assert "delta.dataSkippingStatsColumns" in table.properties
+
+
+def test_the_graph_reaches_from_landing_to_the_served_answer(registry: Registry) -> None:
+    assert "bronze.usage_events" in registry.upstream(["serving.org_daily_usage"])
+    assert "serving.org_daily_usage" in registry.downstream(["bronze.usage_events"])
+
+
+def test_the_data_dictionary_is_fresh(registry: Registry) -> None:
+    written = (ROOT / "docs" / "data_dictionary.md").read_text(encoding="utf-8")
+    assert written == dictionary_page.render(registry), "stale; run cloudlake dictionary"
+
+
+def test_a_wrong_name_is_answered_with_the_nearest_one(conf: Path) -> None:
+    edit(conf, "silver.yaml", "key: [user_id]", "key: [user_idd]")
+    assert faults(conf) == ["conf/silver.yaml: users.key: 'user_idd' is not a column; did you mean 'user_id'?"]
+
+
+def test_all_faults_of_all_files_are_reported_at_once(conf: Path) -> None:
+    edit(conf, "silver.yaml", "domain: user_role", "domain: user_rol")
+    edit(conf, "silver.yaml", "set_null: email", "set_null: user_id")
+    edit(conf, "gold.yaml", "inputs: [silver.billing_monthly]", "inputs: [silver.billing]")
+    edit(conf, "bronze.yaml", "history: {kind: append}", "history: {kind: appendix}")
+    found = "\n".join(faults(conf))
+    assert (
+        "conf/silver.yaml: users.columns.role.domain: 'user_rol' is not in conf/domains.yaml; did you mean 'user_role'?"
+        in found
+    )
+    assert "users.rules.email_invalid.set_null: 'user_id' is a key" in found
+    assert (
+        "conf/gold.yaml: revenue_by_org_month.inputs: 'silver.billing' is not a table; did you mean 'silver.billing_monthly'?"
+        in found
+    )
+    assert "conf/bronze.yaml: customers_orgs.history.kind:" in found and "found 'appendix'" in found
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("silver.yaml", "tags: {type: \"map<string, array<string>>\"", "tags: {type: \"mapp<string>\"", "'mapp<string>' is not a type"),
+        ("silver.yaml", "signup_date: {type: date", "signup_date: {typ: date", "'typ' is not a field; did you mean 'type'?"),
+        ("silver.yaml", "surrogate_key: org_sk, ", "", "history.surrogate_key: is missing"),
+        ("silver.yaml", "reference: {org_id: silver.customers_orgs.org_id}", "reference: {org_id: silver.customers_orgs.id}", "is not a column of a table"),
+        ("gold.yaml", "inputs: [silver.usage_events]", "inputs: [silver.usage_events, gold.org_daily_usage_by_service]", "in a circle"),
+        ("silver.yaml", "  users:", "  users: {}\n  users:", "'users' stands twice"),
+        ("silver.yaml", "tables:", "tables: [", "this is not YAML"),
+        ("domains.yaml", "\n  unknown: keep", "\n  unknown: perhaps", "domains.yaml: hq_region.unknown"),
+    ],
+)  # fmt: skip
+def test_a_contradiction_names_file_and_field(conf: Path, file: str, old: str, new: str, message: str) -> None:
+    edit(conf, file, old, new)
+    assert message in "\n".join(faults(conf))
+
+
+def test_settings_are_checked_together_with_contracts(conf: Path) -> None:
+    edit(conf, "lake.yaml", "usd_rate: delivered", "usd_rate: sometimes")
+    edit(conf, "streaming.yaml", "max_files: 1000", "max_files: 0")
+    edit(conf, "gold.yaml", "key: [org_id, month]", "key: [org, month]")
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(str(conf))
+    found = str(caught.value)
+    assert "lake.yaml: definitions.usd_rate" in found
+    assert "streaming.yaml: trigger.max_files" in found
+    assert "gold.yaml: revenue_by_org_month.key: 'org' is not a column" in found
+
+
+@pytest.mark.parametrize("text", ["decimal(40,2)", "array<string", "map<string>", "struct<a>", "text"])
+def test_what_is_no_type_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="type|precision"):
+        parse_type(text)
