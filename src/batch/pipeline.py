@@ -35,7 +35,7 @@ class Pinned:
     """The state of silver a run computes gold from, taken once, when the first mart asks."""
 
     def __init__(self, spark: Callable[[], SparkSession], config: Config, as_of: date | None) -> None:
-        self._take = lambda: gold_aggregation.pin(spark(), config, as_of)
+        self._take: Callable[[], gold_aggregation.Pins] = lambda: gold_aggregation.pin(spark(), config, as_of)
         self._lock = threading.Lock()
         self._pins: gold_aggregation.Pins | None = None
 

@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from .contracts import Registry, explain, load_registry, read_yaml
+from .contracts import Registry
+from .declarations import explain, load_registry, read_yaml
 from .errors import ConfigurationError
 from .lake import Lake
 from .session import PROJECT_ROOT

@@ -18,17 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from pyspark.sql import DataFrame, SparkSession
 
+from .contracts import Table
 from .errors import CloudlakeError
+from .schemas import arrow_schema, delta_schema
 
 if TYPE_CHECKING:
     from delta.tables import DeltaTable as SparkDeltaTable
-
-    from .contracts import Table
 
 _NOTE = "spark.databricks.delta.commitInfo.userMetadata"
 _TXN_APP = "spark.databricks.delta.write.txnAppId"
@@ -232,8 +233,6 @@ class Lake:
         path = self.path(table.name)
         if is_table(path):
             return
-        from .schemas import delta_schema
-
         with table_lock(path):
             DeltaTable.create(
                 path,
@@ -279,6 +278,44 @@ class Lake:
         )
         return max(values, default=None)
 
+    def table_id(self, table: str) -> str:
+        """Return the id that a table keeps for life: another one means that it was made anew."""
+        return str(DeltaTable(self.path(table), without_files=True).metadata().id)
+
+    def has_transaction(self, table: str, transaction: Transaction) -> bool:
+        """Tell whether the table has taken this write, or a later one of its app."""
+        seen = DeltaTable(self.path(table)).transaction_version(transaction.app)
+        return seen is not None and int(seen) >= transaction.version
+
+    def has_files(self, table: str) -> bool:
+        """Tell whether the table holds any data file."""
+        return bool(DeltaTable(self.path(table), skip_stats=True).file_uris())
+
+    def partition_values(self, table: str, column: str) -> set[str]:
+        """Return the values of a partition column that the table holds, as text."""
+        return {str(part[column]) for part in DeltaTable(self.path(table), skip_stats=True).partitions()}
+
+    def has_version(self, table: str, version: int) -> bool:
+        """Tell whether the log entry of a version, or the place of the next one, is there to be streamed from."""
+        log = Path(self.path(table)) / "_delta_log"
+        return (log / f"{version:020d}.json").exists() or version == self.version(table) + 1
+
+    def files_added(self, table: str, version: int) -> list[str]:
+        """Return the names of the data files that a commit added, in the order of the log."""
+        log = Path(self.path(table)) / "_delta_log" / f"{version:020d}.json"
+        if not log.exists():
+            return []
+        actions = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+        return [Path(unquote(action["add"]["path"])).name for action in actions if "add" in action]
+
+    def delete(self, table: str, where: str, note: Mapping[str, Any] | None = None) -> None:
+        """Delete the rows that satisfy a SQL condition, without Spark, in one commit."""
+        path = self.path(table)
+        text = json.dumps(note or {}, sort_keys=True, default=str)
+        with table_lock(path):
+            properties = CommitProperties(custom_metadata={"userMetadata": text})
+            DeltaTable(path).delete(where, commit_properties=properties)
+
     def append(
         self,
         rows: DataFrame,
@@ -317,8 +354,6 @@ class Lake:
         """Append a few rows without Spark, in one commit (the `ops` tables)."""
         if not rows:
             return
-        from .schemas import arrow_schema
-
         self.create(table)
         data = pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(table))
         properties = CommitProperties(

@@ -8,6 +8,7 @@ grown since they were read, are reported.
 from __future__ import annotations
 
 import glob
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,7 +51,7 @@ class BronzeQuery:
         """
         self.spark, self.config, self.run_id = spark, config, run_id
         self.folder = config.landing / config.stream.events.folder
-        self.listed = list_files(self.folder, config.landing)
+        self.listed = self.list_files()
         self.checkpoint = self._checkpoint()
         self.failure: Exception | None = None
 
@@ -70,6 +71,10 @@ class BronzeQuery:
             )
         return checkpoint
 
+    def list_files(self) -> list[EventFile]:
+        """Return the event files in the landing zone now."""
+        return list_files(self.folder, self.config.landing)
+
     def has_work(self) -> bool:
         """Tell whether a file is new, or a micro-batch unfinished; without either the query need not start."""
         if not self.folder.is_dir():
@@ -79,7 +84,7 @@ class BronzeQuery:
     def stream(self) -> DataFrame:
         """Return the stream of lines with their provenance."""
         pattern = f"{glob.escape(str(self.folder))}/*.jsonl"
-        limit = {"maxBytesPerTrigger": self.config.stream.trigger.max_bytes}
+        limit = {"maxBytesPerTrigger": str(size_in_bytes(self.config.stream.trigger.max_bytes))}
         reader = self.spark.readStream.format("text").options(lineSep="\n", maxFileAge=_MAX_FILE_AGE, **limit)
         return lines_of(reader.load(pattern), self.config.landing)
 
@@ -194,6 +199,12 @@ def _relative(path: Path, landing: Path) -> str:
 def _stat(path: Path, name: str) -> EventFile:
     stat = path.stat()
     return EventFile(name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+
+
+def size_in_bytes(text: str) -> int:
+    """Return the number of bytes that a size like 512k, 64m or 1g stands for."""
+    number, unit = re.fullmatch(r"\s*(\d+)\s*([kmgt]?)b?\s*", text.lower()).groups()
+    return int(number) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[unit]
 
 
 def list_files(folder: Path, landing: Path) -> list[EventFile]:

@@ -46,6 +46,10 @@ class Checkpoint:
             return None
         return dict(json.loads(path.read_text(encoding="utf-8").splitlines()[-1]))
 
+    def newest_offset(self) -> dict[str, Any] | None:
+        """Return the source's offset after the newest micro-batch, None before the first."""
+        return self.offset(_newest(self.folder / "offsets"))
+
     def has_unfinished_batch(self) -> bool:
         """Tell whether a micro-batch was begun and not committed: the query has to run it again."""
         return _newest(self.folder / "offsets") != _newest(self.folder / "commits")

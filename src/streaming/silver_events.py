@@ -266,11 +266,11 @@ class SilverQuery:
         return max(notes, key=lambda note: int(note["load_id"]), default={})
 
     def _largest_load_id(self) -> int:
-        return self.lake.largest(SILVER, "load_id") or 0
+        return self.lake.newest(SILVER, "load_id") or 0
 
     def largest_load_id(self) -> int | None:
         """Return the largest load_id that silver holds, None where it is empty."""
-        return self.lake.largest(SILVER, "load_id")
+        return self.lake.newest(SILVER, "load_id")
 
     def _finish_last_load(self) -> dict[str, Any]:
         """Finish the micro-batch whose checkpoint was lost; return the note of the last one that is complete.
@@ -289,7 +289,7 @@ class SilverQuery:
             )
             self._reconcile(load, Counts(**last["counts"]))
         if last and self._newest_note(QUARANTINE).get("load_id", 0) > last["load_id"]:
-            self.lake.delete(self.spark, QUARANTINE, f"load_id > {last['load_id']}", note={"run_id": self.run_id})
+            self.lake.delete(QUARANTINE, f"load_id > {last['load_id']}", note={"run_id": self.run_id})
         return last
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from cloudlake import dictionary_page
 from cloudlake.common.config import load_config
-from cloudlake.common.contracts import Registry, load_registry
+from cloudlake.common.contracts import Registry
+from cloudlake.common.ddl import parse_type
+from cloudlake.common.declarations import load_registry
 from cloudlake.common.errors import ConfigurationError
-from cloudlake.common.schemas import arrow_schema, delta_schema, parse_type, spark_schema
+from cloudlake.common.schemas import arrow_schema, delta_schema, spark_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,7 +108,7 @@ def test_all_faults_of_all_files_are_reported_at_once(conf: Path) -> None:
         ("silver.yaml", "tags: {type: \"map<string, array<string>>\"", "tags: {type: \"mapp<string>\"", "'mapp<string>' is not a type"),
         ("silver.yaml", "signup_date: {type: date", "signup_date: {typ: date", "'typ' is not a field; did you mean 'type'?"),
         ("silver.yaml", "surrogate_key: org_sk, ", "", "history.surrogate_key: is missing"),
-        ("silver.yaml", "reference: {org_id: silver.customers_orgs.org_id}", "reference: {org_id: silver.customers_orgs.id}", "is not a column of a table"),
+        ("silver.yaml", "org_id: silver.customers_orgs.org_id", "org_id: silver.customers_orgs.id", "is not a column of a table"),
         ("gold.yaml", "inputs: [silver.usage_events]", "inputs: [silver.usage_events, gold.org_daily_usage_by_service]", "in a circle"),
         ("silver.yaml", "  users:", "  users: {}\n  users:", "'users' stands twice"),
         ("silver.yaml", "tables:", "tables: [", "this is not YAML"),
@@ -132,5 +134,5 @@ def test_settings_are_checked_together_with_contracts(conf: Path) -> None:
 
 @pytest.mark.parametrize("text", ["decimal(40,2)", "array<string", "map<string>", "struct<a>", "text"])
 def test_what_is_no_type_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="type|precision"):
+    with pytest.raises(ValueError, match=r"type|precision"):
         parse_type(text)

@@ -19,7 +19,7 @@ from .batches import Batch, declare, has_null, write
 from .difference import Difference, MergeResult, difference, existing
 from .memory import FEW, Telling, column_set, columns_text, recall, that_count, word_columns, words_of
 from .replay import ABSENT, PRESENT, filled, versions
-from .shape import HistoryRefusedError, Shape, is_time_type, named_json, sample_of
+from .shape import HistoryRefusedError, Shape, is_time_type, named_json, sample_of, taken
 
 
 def apply_changes(
@@ -123,8 +123,7 @@ def _tell(batch: Batch, facts: DataFrame) -> MergeResult:
     facts = facts.persist()
     kept = [facts]
     try:
-        news = _news(batch, facts)
-        kept.append(news.words)
+        news = _news(batch, facts, kept)
         found = None
         if news.facts or batch.widens or not batch.memory.in_step:
             found = _woven(batch, news, kept)
@@ -141,11 +140,12 @@ def _tell(batch: Batch, facts: DataFrame) -> MergeResult:
             rows.unpersist()
 
 
-def _news(batch: Batch, facts: DataFrame) -> _News:
+def _news(batch: Batch, facts: DataFrame, kept: list[DataFrame]) -> _News:
     """Refuse what can't be placed, and leave out what is known."""
     shape = batch.shape
     no_key, no_time = has_null(shape.keys), F.col("_at").isNull()
     counts = facts.agg(
+        F.count(F.lit(1)).alias("rows"),
         F.count_if(no_key).alias("no_key"),
         F.count_if(no_time).alias("no_time"),
         F.min("_at").cast("string").alias("low"),
@@ -160,13 +160,15 @@ def _news(batch: Batch, facts: DataFrame) -> _News:
         faults.append(f"{counts['no_time']} rows have no sequence, such as: {sample}")
     if faults:
         raise HistoryRefusedError(batch.target, faults)
-    told = that_count(facts, shape)
+    told = that_count(taken(facts) if counts["rows"] <= FEW else facts, shape)
     if batch.memory.is_new or counts["low"] is None:
-        words = told.withColumn("_late", F.lit(False)).persist()
+        words = told.withColumn("_late", F.lit(False))
     else:
-        words = _unknown(batch, told, F.lit(counts["low"]).cast(shape.time_type)).persist()
-    facts_new, late = words.agg(F.count(F.lit(1)), F.count_if("_late")).collect()[0]
-    return _News(words, counts["keys"], facts_new, late)
+        words = _unknown(batch, told, F.lit(counts["low"]).cast(shape.time_type))
+    words = taken(words) if counts["rows"] <= FEW else words.persist()
+    kept.append(words)
+    fresh, late = words.agg(F.count(F.lit(1)), F.count_if("_late")).collect()[0]
+    return _News(words, counts["keys"], fresh, late)
 
 
 def _unknown(batch: Batch, told: DataFrame, low: Column) -> DataFrame:
@@ -177,18 +179,15 @@ def _unknown(batch: Batch, told: DataFrame, low: Column) -> DataFrame:
     shape = batch.shape
     keys = list(shape.keys)
     known = words_of(batch.spark, batch.memory, shape).where(F.col("_at") >= low).select(*keys, "_at", "_word", "_fact")
-    known = known.join(told.select(*keys).distinct(), keys, "left_semi")
-    same_time = known.groupBy(*keys, "_at").agg(
-        F.max(F.struct((F.col("_word") == ABSENT).alias("absent"), F.col("_fact").alias("fact"))).alias("_best")
-    )
-    newest = known.groupBy(*keys).agg(F.max("_at").alias("_newest"))
-    mine = F.struct((F.col("_word") == ABSENT).alias("absent"), F.col("_fact").alias("fact"))
-    fresh = told.join(same_time, [*keys, "_at"], "left").where(F.col("_best").isNull() | (mine > F.col("_best")))
-    oldest = F.min("_at").over(Window.partitionBy(*keys))
-    marked = fresh.withColumn("_oldest", oldest).join(newest, keys, "left")
-    return marked.withColumn("_late", F.coalesce(F.col("_newest") >= F.col("_oldest"), F.lit(False))).drop(
-        "_best", "_oldest", "_newest"
-    )
+    known = known.join(told.select(*keys).distinct(), keys, "left_semi").withColumn("_known", F.lit(True))
+    both = told.withColumn("_known", F.lit(False)).unionByName(known, allowMissingColumns=True)
+    rank = F.struct((F.col("_word") == ABSENT).alias("absent"), F.col("_fact").alias("fact"))
+    by_key = Window.partitionBy(*keys)
+    best = F.max(F.when(F.col("_known"), rank)).over(Window.partitionBy(*keys, "_at"))
+    ranked = both.withColumn("_before", best).withColumn("_newest", F.max(F.when(F.col("_known"), F.col("_at"))).over(by_key))
+    fresh = ranked.where(~F.col("_known") & (F.col("_before").isNull() | (rank > F.col("_before"))))
+    late = F.coalesce(F.col("_newest") >= F.min("_at").over(by_key), F.lit(False))
+    return fresh.withColumn("_late", late).drop("_known", "_before", "_newest")
 
 
 def _woven(batch: Batch, news: _News, kept: list[DataFrame]) -> Difference:
@@ -204,7 +203,8 @@ def _woven(batch: Batch, news: _News, kept: list[DataFrame]) -> Difference:
         keys = list(shape.keys)
         late = news.words.where("_late").select(*keys).distinct()
         in_order = news.words.where("NOT _late").select(*keys).distinct()
-        standing = history.where("is_current").join(in_order, keys, "left_semi").persist()
+        standing = history.where("is_current").join(in_order, keys, "left_semi")
+        standing = taken(standing) if news.facts <= FEW else standing.persist()
         kept.append(standing)
         words, had = [_standing_words(shape, standing), fresh], standing
         if news.late:

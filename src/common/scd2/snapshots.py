@@ -209,7 +209,7 @@ def _compared(told: _Snapshot, said: DataFrame, before: DataFrame) -> tuple[Data
     differing = observed.where(differs | is_null).persist()
     counts = {"differing": differing.count()}
     counts |= {name: int(value or 0) for name, value in seen.get.items()}
-    if counts["differing"] <= FEW:
+    if 0 < counts["differing"] <= FEW:
         here = taken(differing)
         differing.unpersist()
         return here, counts

@@ -1,0 +1,118 @@
+"""Masters → silver: each snapshot is told to the history engine, after a guard against snapshots that delete too much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from ..common import data_quality as quality
+from ..common import gates
+from ..common.config import Config
+from ..common.contracts import Table
+from ..common.scd2 import apply_snapshot, as_of
+from ..common.schemas import spark_schema
+from .deliveries import Delivery
+
+
+def write_history(
+    spark: SparkSession, config: Config, table: Table, rows: DataFrame, deliveries: Sequence[Delivery], run_id: str
+) -> None:
+    """Tell the history engine each snapshot; a key whose row was refused counts as present and unchanged."""
+    business = [
+        n
+        for n in table.column_names
+        if n == "quality_flags" or n not in _HISTORY_COLUMNS | {table.history.surrogate_key}
+    ]
+    schema = spark_schema(table)
+    keys = list(table.key)
+    tracked = [n for n in business if n not in keys and n not in table.history.untracked]
+    for delivery in deliveries:
+        own = rows.where(F.col("_delivery") == delivery.id)
+        snapshot = own.where("_outcome = 'accepted'").select(
+            *(F.col(n).cast(schema[n].dataType).alias(n) for n in business)
+        )
+        readable = [F.col(f"raw.{table.columns[key].source or key}").alias(key) for key in keys]
+        present = own.where("_outcome = 'quarantined'").select(*readable).dropDuplicates()
+        found = compare_snapshot(spark, config, table, delivery, snapshot, present, tracked)
+        guard_snapshot(config, table, delivery, found, run_id)
+        apply_snapshot(
+            spark,
+            config.lake.path(table.name),
+            snapshot,
+            keys=keys,
+            snapshot_at=delivery.snapshot_at,
+            hard_deletes=table.history.hard_deletes,
+            tracked=tracked,
+            surrogate_key=str(table.history.surrogate_key),
+            changed_at=table.history.changed_at,
+            first_effective_from=_start(table.history.first_effective_from),
+            present=present,
+            run_id=run_id,
+        )
+        delivery.splits.update({split: found[split] for split in ("inserted", "changed", "unchanged")})
+
+
+_HISTORY_COLUMNS = {"effective_from", "effective_to", "is_current", "is_deleted", "record_hash"}
+
+
+def _start(text: str | None) -> datetime | str | None:
+    """Read first_effective_from: a date is a time, anything else names a column."""
+    if text is None:
+        return None
+    try:
+        day = date.fromisoformat(text)
+    except ValueError:
+        return text
+    return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+def compare_snapshot(
+    spark: SparkSession,
+    config: Config,
+    table: Table,
+    delivery: Delivery,
+    snapshot: DataFrame,
+    present: DataFrame,
+    tracked: Sequence[str],
+) -> dict[str, int]:
+    """Count a snapshot's rows against the versions in force at its time: inserted, changed, unchanged; known, missing keys."""
+    if not config.lake.exists(table.name):
+        return {"inserted": delivery.outcomes["accepted"], "changed": 0, "unchanged": 0, "known": 0, "missing": 0}
+    keys = list(table.key)
+    content = F.to_json(F.struct(*tracked), quality.EXACT)
+    in_force = as_of(config.lake.read(spark, table.name), delivery.snapshot_at).select(*keys, content.alias("_old"))
+    told = snapshot.select(*keys, content.alias("_new"))
+    both = in_force.join(told, keys, "full").join(present.withColumn("_present", F.lit(True)), keys, "left")
+    old, new = F.col("_old"), F.col("_new")
+    counts = both.agg(
+        F.count_if(new.isNotNull() & old.isNull()).alias("inserted"),
+        F.count_if(new != old).alias("changed"),
+        F.count_if(new == old).alias("unchanged"),
+        F.count_if(old.isNotNull()).alias("known"),
+        F.count_if(old.isNotNull() & new.isNull() & F.col("_present").isNull()).alias("missing"),
+    )
+    return {name: int(count) for name, count in counts.collect()[0].asDict().items()}
+
+
+def guard_snapshot(config: Config, table: Table, delivery: Delivery, found: Mapping[str, int], run_id: str) -> None:
+    """Refuse a snapshot that has a row without a key, or lacks too many of the keys in force at its time.
+
+    Raises:
+        GateFailed: with the counts and how to let it pass.
+    """
+    subject = f"{delivery.path}@{delivery.sha256}"
+    keyless = sum(delivery.reasons[f"{key}_missing"] for key in table.key)
+    if keyless and not gates.is_accepted(config.lake, "snapshot_keys", subject):
+        message = f"{table.name}: snapshot {delivery.path} has {keyless} row(s) without a key, so nobody can tell which keys it lacks."
+        raise gates.GateFailed("snapshot_keys", table.name, subject, message, run_id)
+    limit = config.settings.snapshot_deletes_limit
+    exceeds = found["known"] > 0 and found["missing"] / found["known"] > limit
+    if exceeds and not gates.is_accepted(config.lake, "snapshot_deletes", subject):
+        message = (
+            f"{table.name}: snapshot {delivery.path} lacks {found['missing']} of {found['known']} keys, more than {limit:.0%} "
+            f"(snapshot_deletes_limit in conf/lake.yaml)."
+        )
+        raise gates.GateFailed("snapshot_deletes", table.name, subject, message, run_id)
