@@ -46,10 +46,10 @@ def pending_deliveries(config: Config, table: Table, full_reload: bool) -> list[
     files = config.lake.rows("ops.landed_files")
     counted = config.lake.rows("ops.reconciliation", ["table", "delivery"])
     done = set() if full_reload else {row["delivery"] for row in counted if row["table"] == table.name}
+    mine = [row for row in files if row["source"] == table.short_name and row["status"] == "ingested"]
     found = [
         Delivery(row["path"], row["sha256"], row["run_id"], row["snapshot_at"], row["rows"])
-        for row in sorted(files, key=lambda row: (row["snapshot_at"], row["ingested_at"], row["path"]))
-        if row["source"] == table.short_name and row["status"] == "ingested"
+        for row in sorted(mine, key=lambda row: (row["snapshot_at"], row["ingested_at"], row["path"]))
     ]
     return [delivery for delivery in found if delivery.id not in done]
 

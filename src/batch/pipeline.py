@@ -162,7 +162,8 @@ def _blocked(step: Step, records: dict[str, StepRecord], continue_on_failure: bo
     if needed:
         return f"needs {', '.join(needed)}"
     if broken and step.closing:
-        return f"nothing is published, because {', '.join(broken)} did not succeed"
+        failed = [name for name in broken if records[name].status == "failed"]
+        return f"nothing is published, because {', '.join(failed)} failed"
     if broken and not continue_on_failure:
         return f"not started after {broken[0]} failed"
     return ""

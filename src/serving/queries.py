@@ -43,4 +43,4 @@ def live_org_daily_usage(config: Config) -> pa.Table:
         for name, rows in views.items():
             connection.register(name, rows)
         query = _SQL.format(measures=", ".join(measures), sums=sums, columns=", ".join(contract.column_names))
-        return connection.execute(query).to_arrow_table()
+        return connection.sql(query).to_arrow_table()

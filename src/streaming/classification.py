@@ -15,7 +15,8 @@ from pyspark.sql import functions as F
 from ..common.usage import EventModel
 
 KEY = ("event_id", "usage_date")
-IS_VALID = F.size("_reasons") == 0
+IS_VALID = "size(_reasons) = 0"
+IS_REFUSED = "size(_reasons) > 0"
 
 
 def fingerprint() -> Column:
@@ -49,7 +50,7 @@ def verdicts(
         rows), and the reason `event_id_conflict` where another content came first.
     """
     valid = _settle_keys(rows.where(IS_VALID), earlier, model)
-    refused = rows.where(~IS_VALID).withColumn("_outcome", F.lit("quarantined"))
+    refused = rows.where(IS_REFUSED).withColumn("_outcome", F.lit("quarantined"))
     return _settle_refused(valid.unionByName(refused), refused_earlier, model)
 
 

@@ -26,7 +26,7 @@ from ..common.lake import Lake
 from ..common.runs import now_utc
 from ..common.usage import EventModel, increments, read_events
 from .bronze_events import BRONZE
-from .classification import IS_VALID, fingerprint, quarantine_rows, suspect_fingerprints, verdicts
+from .classification import IS_REFUSED, IS_VALID, fingerprint, quarantine_rows, suspect_fingerprints, verdicts
 from .generations import LOADS_PER_GENERATION, Checkpoint, begin, resume
 
 SILVER = "silver.usage_events"
@@ -173,7 +173,7 @@ class SilverQuery:
                         columns = self.model.contract.column_names
                         load_id = F.lit(load.load_id).cast("bigint")
                         accepted = plain.unionByName(decided.where("_outcome = 'accepted'"), allowMissingColumns=True)
-                        accepted = accepted.withColumn("load_id", load_id).select(*columns)
+                        accepted = accepted.withColumn("load_id", load_id).select(*columns).repartition("usage_date")
                         self.lake.append(accepted, SILVER, note=note, transaction=transaction)
         return counts
 
@@ -182,11 +182,11 @@ class SilverQuery:
     ) -> tuple[DataFrame, DataFrame]:
         """Return the valid rows nobody suspects, and the others with their verdict."""
         if suspects.count() == 0:
-            plain, examined, under_suspicion = judged.where(IS_VALID), judged.where(~IS_VALID), None
+            plain, examined, under_suspicion = judged.where(IS_VALID), judged.where(IS_REFUSED), None
         else:
             plain = judged.where(IS_VALID).join(suspects, "_fingerprint", "left_anti")
             examined = judged.where(IS_VALID).join(suspects, "_fingerprint", "left_semi")
-            examined = examined.unionByName(judged.where(~IS_VALID))
+            examined = examined.unionByName(judged.where(IS_REFUSED))
             under_suspicion = (
                 earlier.withColumn("_fingerprint", fingerprint()).join(suspects, "_fingerprint", "left_semi")
                 if earlier is not None

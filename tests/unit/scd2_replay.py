@@ -30,7 +30,9 @@ class Version:
         return (self.start, self.end, self.deleted, *(self.values.get(name) for name in columns))
 
 
-def changed_histories(facts: Iterable[Fact], columns: list[str], tracked: list[str]) -> dict[Any, list[list[tuple[Any, ...]]]]:
+def changed_histories(
+    facts: Iterable[Fact], columns: list[str], tracked: list[str]
+) -> dict[Any, list[list[tuple[Any, ...]]]]:
     """Return for each key the histories that its facts allow: more than one where two upserts tie."""
     by_key: dict[Any, dict[int, set[Any]]] = {}
     for fact in facts:

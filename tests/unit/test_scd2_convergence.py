@@ -6,16 +6,15 @@ import os
 import random
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-
 from cloudlake.common.lake import read_path, version_of
 from cloudlake.common.scd2 import apply_changes, apply_snapshot
-
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from scd2_replay import Fact, Rules, Snapshot, changed_histories, snapshot_histories
 
 SEED = int(os.environ.get("CLOUDLAKE_SEED", "0")) or random.SystemRandom().randrange(1, 10**9)
@@ -51,7 +50,9 @@ def assert_laws(history: DataFrame, tracked: list[str]) -> None:
             assert row["is_current"] == (row["effective_to"] is None)
             assert row["effective_to"] is None or row["effective_from"] < row["effective_to"], f"zero width: {row}"
         for before, after in zip(rows, rows[1:], strict=False):
-            assert before["effective_to"] is not None and before["effective_to"] <= after["effective_from"], f"overlap: {key}"
+            assert before["effective_to"] is not None and before["effective_to"] <= after["effective_from"], (
+                f"overlap: {key}"
+            )
             gap = before["effective_to"] < after["effective_from"] or before["is_deleted"] != after["is_deleted"]
             assert gap or any(before[name] != after[name] for name in tracked), f"noise: {before} {after}"
     keys = history.agg(F.count_distinct("sk"), F.count("sk")).collect()[0]
@@ -90,26 +91,36 @@ def random_batches(rng: random.Random, facts: list[Fact], batches: int) -> list[
 
 def tell_changes(spark: SparkSession, target: str, batch: list[Fact]) -> None:
     names = next(([name for name, _ in fact.row] for fact in batch if fact.row is not None), COLUMNS)
-    rows = [(f.key, f.at, *(dict(f.row).get(n) if f.row else "ignored" for n in names), None if f.row and f.at % 2 else f.row is None) for f in batch]
+    rows = [
+        (
+            f.key,
+            f.at,
+            *(dict(f.row).get(n) if f.row else "ignored" for n in names),
+            None if f.row and f.at % 2 else f.row is None,
+        )
+        for f in batch
+    ]
     schema = f"k int, at int, {', '.join(f'{name} string' for name in names)}, is_delete boolean"
     apply_changes(spark, target, table(spark, rows, schema), keys=["k"], sequence_by="at", tracked=["a", "b"])
 
 
-def test_changes_converge_to_the_replay_in_any_order_and_split(spark: SparkSession, tmp_path: Path, rng: random.Random) -> None:
+def test_changes_converge_to_the_replay_in_any_order_and_split(
+    spark: SparkSession, tmp_path: Path, rng: random.Random
+) -> None:
     facts = random_facts(rng)
     allowed = changed_histories(facts, COLUMNS, ["a", "b"])
     found = []
     for order in range(2):
         target = str(tmp_path / f"changes_{order}")
-        batches = random_batches(rng, facts, batches=2 + order)
+        batches = random_batches(rng, facts, batches=1 + order)
         for batch in batches:
             tell_changes(spark, target, batch)
         history = read_path(spark, target)
         assert_laws(history, ["a", "b"])
         found.append(histories(history, COLUMNS))
-        version = version_of(target)
-        tell_changes(spark, target, batches[0])
-        assert version_of(target) == version, "a repetition was committed"
+    version = version_of(target)
+    tell_changes(spark, target, batches[0])
+    assert version_of(target) == version, "a repetition was committed"
     for key, choices in allowed.items():
         assert found[0].get(key, []) in choices, f"key {key}: {[f for f in facts if f.key == key]}"
     assert found[0] == found[1]
@@ -166,13 +177,26 @@ def tell_snapshot(spark: SparkSession, target: str, snapshot: Snapshot, rules: R
 def test_snapshots_converge_to_the_replay_in_any_order(
     spark: SparkSession, tmp_path: Path, rng: random.Random, rules: Rules
 ) -> None:
-    snapshots = random_snapshots(rng, rules, count=4)
+    converges(spark, str(tmp_path / "snapshots"), rng, replace(rules), count=3)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("round_", range(3))
+@pytest.mark.parametrize("rules", RULES, ids=lambda rules: f"{rules.hard_deletes}-{rules.changed_at}")
+def test_many_snapshots_converge_to_the_replay_in_any_order(
+    spark: SparkSession, tmp_path: Path, rng: random.Random, rules: Rules, round_: int
+) -> None:
+    converges(spark, str(tmp_path / f"snapshots_{round_}"), rng, replace(rules), count=7)
+
+
+def converges(spark: SparkSession, target: str, rng: random.Random, rules: Rules, count: int) -> None:
+    """Tell random snapshots in random order, one of them first with other rows, and compare with the replay."""
+    snapshots = random_snapshots(rng, rules, count)
     columns = [*rules.columns, *([rules.first_column] if rules.first_column else [])]
     rules.columns = columns
     told_wrong = Snapshot(snapshots[1].at, random_snapshots(rng, rules, count=1)[0].rows)
     order = rng.sample(snapshots, len(snapshots))
     order.insert(order.index(snapshots[1]), told_wrong)
-    target = str(tmp_path / "snapshots")
     for snapshot in order:
         tell_snapshot(spark, target, snapshot, rules)
     history = read_path(spark, target)

@@ -18,8 +18,19 @@ from .difference import Difference, MergeResult, commit
 from .memory import MEMORY_COLUMNS, Memory, Telling, property_of, remember
 from .shape import PROPERTY, HistoryRefusedError, Shape, as_dict, column_faults, grows, widened
 
-_WORKING = "first changed lacked fixed late said now was was_word own rows there known want have action closes before found"
-WORKING_COLUMNS = (*MEMORY_COLUMNS, *(f"_{name}" for name in _WORKING.split()), "_opens", "_opened", "_ends", "_run", "_last", "_seen")
+_WORKING = (
+    "first changed lacked fixed late said now was was_word own rows there known want have action closes before found"
+)
+WORKING_COLUMNS = (
+    *MEMORY_COLUMNS,
+    *(f"_{name}" for name in _WORKING.split()),
+    "_opens",
+    "_opened",
+    "_ends",
+    "_run",
+    "_last",
+    "_seen",
+)
 
 
 @dataclass(frozen=True)
@@ -82,7 +93,9 @@ def _declared(target: str, memory: Memory) -> str | None:
         if is_table(path):
             declared = property_of(path)
             if declared is None:
-                raise HistoryRefusedError(target, [f"{path} was not built as a history; move it away or choose another target"])
+                raise HistoryRefusedError(
+                    target, [f"{path} was not built as a history; move it away or choose another target"]
+                )
             if memory.is_new:
                 raise HistoryRefusedError(target, [f"its memory {memory.path} is missing; restore it, or rebuild both"])
             return declared

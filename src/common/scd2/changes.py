@@ -184,7 +184,9 @@ def _unknown(batch: Batch, told: DataFrame, low: Column) -> DataFrame:
     rank = F.struct((F.col("_word") == ABSENT).alias("absent"), F.col("_fact").alias("fact"))
     by_key = Window.partitionBy(*keys)
     best = F.max(F.when(F.col("_known"), rank)).over(Window.partitionBy(*keys, "_at"))
-    ranked = both.withColumn("_before", best).withColumn("_newest", F.max(F.when(F.col("_known"), F.col("_at"))).over(by_key))
+    ranked = both.withColumn("_before", best).withColumn(
+        "_newest", F.max(F.when(F.col("_known"), F.col("_at"))).over(by_key)
+    )
     fresh = ranked.where(~F.col("_known") & (F.col("_before").isNull() | (rank > F.col("_before"))))
     late = F.coalesce(F.col("_newest") >= F.min("_at").over(by_key), F.lit(False))
     return fresh.withColumn("_late", late).drop("_known", "_before", "_newest")
@@ -211,7 +213,13 @@ def _woven(batch: Batch, news: _News, kept: list[DataFrame]) -> Difference:
             words.append(_remembered(batch).join(late, keys, "left_semi"))
             had = had.unionByName(history.join(late, keys, "left_semi"))
     everything = that_count(reduce(DataFrame.unionByName, words), shape)
-    return difference(versions(filled(everything, shape, sets), shape), had, shape, news.keys, few=memory.in_step and news.facts <= FEW)
+    return difference(
+        versions(filled(everything, shape, sets), shape),
+        had,
+        shape,
+        news.keys,
+        few=memory.in_step and news.facts <= FEW,
+    )
 
 
 def _remembered(batch: Batch) -> DataFrame:

@@ -85,7 +85,12 @@ def difference(wanted: DataFrame, had: DataFrame | None, shape: Shape, keys: int
     rows = (
         joined.withColumn("_action", action)
         .where("_action IS NOT NULL")
-        .select(*grain, "_want.*", "_action", F.coalesce(closes & (F.col("_action") == "update"), F.lit(False)).alias("_closes"))
+        .select(
+            *grain,
+            "_want.*",
+            "_action",
+            F.coalesce(closes & (F.col("_action") == "update"), F.lit(False)).alias("_closes"),
+        )
     )
     return _counted_here(rows, shape, keys) if few else _counted(rows.persist(), shape, keys)
 
@@ -156,9 +161,7 @@ def _create(spark: SparkSession, target: str, shape: Shape, found: Difference, n
         writer.tableProperty(PROPERTY, shape.to_property()).partitionedBy(F.col("is_current")).create()
 
 
-def _add_columns(
-    spark: SparkSession, target: str, shape: Shape, names: Sequence[str], note: Mapping[str, Any]
-) -> None:
+def _add_columns(spark: SparkSession, target: str, shape: Shape, names: Sequence[str], note: Mapping[str, Any]) -> None:
     added = ", ".join(f"`{name}` {shape.columns[name].simpleString()}" for name in names)
     with committing(spark, target, note):
         spark.sql(f"ALTER TABLE delta.`{target}` ADD COLUMNS ({added})")

@@ -118,7 +118,8 @@ def recall(target: str) -> Memory:
     table = DeltaTable(path)
     rows = table.to_pyarrow_table(filters=[("_record", "=", "telling")], columns=names).to_pylist()
     tellings = tuple(
-        Telling(row["_told"], row["_at"], row["_columns"], row["_changes"], row["_no_word"], row["_missing"]) for row in rows
+        Telling(row["_told"], row["_at"], row["_columns"], row["_changes"], row["_no_word"], row["_missing"])
+        for row in rows
     )
     return Memory(path, tellings, table.version(), last_applied(target))
 

@@ -35,7 +35,9 @@ def join_as_of(facts: DataFrame, history: DataFrame, on: str | Sequence[str], at
     keys = [on] if isinstance(on, str) else list(on)
     twice = sorted(set(facts.columns) & set(history.columns) - set(keys))
     if twice:
-        raise CloudlakeError(f"join_as_of: {', '.join(twice)} on both sides; select or rename what you need of the history")
+        raise CloudlakeError(
+            f"join_as_of: {', '.join(twice)} on both sides; select or rename what you need of the history"
+        )
     versions = history.where(~F.col("is_deleted")).alias("version")
     fact = facts.alias("fact")
     moment = F.col(f"fact.`{at_column}`")
@@ -60,7 +62,9 @@ def changes_of(history: DataFrame, keys: Sequence[str]) -> DataFrame:
     now = F.struct(*(named_json([name], kinds).alias(name) for name in values))
     pairs = F.array(
         *(
-            F.struct(F.lit(n).alias("column"), F.col(f"_before.`{n}`").alias("before"), F.col(f"_now.`{n}`").alias("after"))
+            F.struct(
+                F.lit(n).alias("column"), F.col(f"_before.`{n}`").alias("before"), F.col(f"_now.`{n}`").alias("after")
+            )
             for n in values
         )
     )

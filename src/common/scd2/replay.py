@@ -33,7 +33,9 @@ def filled(words: DataFrame, shape: Shape, column_sets: Collection[tuple[Columns
     for name in partial:
         had = F.col("_columns").isin([text for text, names in column_sets if name in names])
         nothing = F.struct(F.lit(None).cast(shape.columns[name]).alias("value"))
-        told = F.when(ends, nothing).when((F.col("_word") == PRESENT) & had, F.struct(F.col(f"`{name}`").alias("value")))
+        told = F.when(ends, nothing).when(
+            (F.col("_word") == PRESENT) & had, F.struct(F.col(f"`{name}`").alias("value"))
+        )
         resolved[name] = F.last(told, ignorenulls=True).over(so_far)["value"]
     return words.withColumns(resolved) if resolved else words
 
@@ -42,9 +44,8 @@ def lacked(words: DataFrame, shape: Shape, before: DataFrame) -> DataFrame:
     """Add `_lacked`. `before` maps each snapshot's time (`_at`) to the one before it (`_before`)."""
     by_key = _by_key(shape)
     last_word = F.lag("_word").over(by_key)
-    found = (
-        F.when(last_word.isNull() | (last_word == ABSENT), F.struct(F.col("_before").alias("at")))
-        .when(last_word == PRESENT, F.struct(F.lit(None).cast(shape.time_type).alias("at")))
+    found = F.when(last_word.isNull() | (last_word == ABSENT), F.struct(F.col("_before").alias("at"))).when(
+        last_word == PRESENT, F.struct(F.lit(None).cast(shape.time_type).alias("at"))
     )
     so_far = by_key.rowsBetween(Window.unboundedPreceding, 0)
     marked = words.join(F.broadcast(before), "_at", "left").withColumn("_found", found)
@@ -89,7 +90,9 @@ def _runs(words: DataFrame, shape: Shape) -> DataFrame:
     other_values = (F.col("_word") == PRESENT) & ~F.col("record_hash").eqNullSafe(last_hash)
     opens = hashed.withColumn("_opens", other_word | other_values)
     return (
-        opens.withColumn("_opened", F.last(F.when(F.col("_opens"), F.struct("_at", *wishes)), ignorenulls=True).over(so_far))
+        opens.withColumn(
+            "_opened", F.last(F.when(F.col("_opens"), F.struct("_at", *wishes)), ignorenulls=True).over(so_far)
+        )
         .withColumn("_ends", F.coalesce(F.lead("_opens").over(by_key), F.lit(True)))
         .where("_ends")
     )
@@ -137,5 +140,7 @@ def _deletions(runs: DataFrame, shape: Shape) -> DataFrame:
     repeats = absent & ~F.col("_fixed")
     last = F.lag(F.struct(F.lit(True).alias("_seen"), "record_hash", *(f"`{n}`" for n in shape.values))).over(by_key)
     runs = runs.withColumn("_last", last)
-    repeated = {n: F.when(repeats, F.col(f"_last.`{n}`")).otherwise(F.col(f"`{n}`")) for n in ("record_hash", *shape.values)}
+    repeated = {
+        n: F.when(repeats, F.col(f"_last.`{n}`")).otherwise(F.col(f"`{n}`")) for n in ("record_hash", *shape.values)
+    }
     return runs.where(~repeats | F.col("_last._seen")).withColumns(repeated)

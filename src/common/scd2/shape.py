@@ -87,9 +87,13 @@ class Shape:
         for name, value in asked.items():
             if name == "tracked" and grows(built[name], value, target_columns):
                 continue
-            same = set(value) == set(built[name]) if name == "tracked" and value and built[name] else value == built[name]
+            same = (
+                set(value) == set(built[name]) if name == "tracked" and value and built[name] else value == built[name]
+            )
             if not same:
-                faults.append(f"{name}: the table was built with {show(built[name])}, this batch asks for {show(value)}")
+                faults.append(
+                    f"{name}: the table was built with {show(built[name])}, this batch asks for {show(value)}"
+                )
         return faults
 
 
@@ -110,7 +114,9 @@ def show(value: object) -> str:
 # --- the input's columns ----------------------------------------------------------------------------------------
 
 
-def column_faults(rows: DataFrame, needed: Mapping[str, str | None], shape_keys: Sequence[str], own: Sequence[str]) -> list[str]:
+def column_faults(
+    rows: DataFrame, needed: Mapping[str, str | None], shape_keys: Sequence[str], own: Sequence[str]
+) -> list[str]:
     """Say which columns a batch lacks, and which it must not have. `needed` maps a parameter to the column it names."""
     faults = [f"key '{k}' is not a column{did_you_mean(k, rows.columns)}" for k in shape_keys if k not in rows.columns]
     for parameter, name in needed.items():
@@ -208,7 +214,9 @@ def settled(column: Column, kind: T.DataType) -> Column:
         entries = F.map_entries(column)
         plain = F.transform(
             entries,
-            lambda e: F.struct(settled(e["key"], kind.keyType).alias("key"), settled(e["value"], kind.valueType).alias("value")),
+            lambda e: F.struct(
+                settled(e["key"], kind.keyType).alias("key"), settled(e["value"], kind.valueType).alias("value")
+            ),
         )
         return F.array_sort(plain)
     if isinstance(kind, T.ArrayType):
@@ -260,7 +268,9 @@ def same(left: Column, right: Column, kind: T.DataType) -> Column:
 
 def taken(rows: DataFrame) -> DataFrame:
     """Compute a few rows now, and go on with them as literals: smaller plans, and nothing is computed twice."""
-    plain = rows.select(*(F.col(f"`{part.name}`").cast(_nullable(part.dataType)).alias(part.name) for part in rows.schema))
+    plain = rows.select(
+        *(F.col(f"`{part.name}`").cast(_nullable(part.dataType)).alias(part.name) for part in rows.schema)
+    )
     return rows.sparkSession.createDataFrame(plain.toArrow(), schema=plain.schema)
 
 

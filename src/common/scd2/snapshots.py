@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Observation, SparkSession, Window
@@ -63,7 +62,9 @@ def apply_snapshot(
         HistoryRefusedError: a NULL in a key, a key twice, or another declaration than the table was built with.
     """
     with table_lock(f"{target}__apply"):
-        shape = _shape(str(target), keys, snapshot_at, hard_deletes, tracked, surrogate_key, changed_at, first_effective_from)
+        shape = _shape(
+            str(target), keys, snapshot_at, hard_deletes, tracked, surrogate_key, changed_at, first_effective_from
+        )
         note = {"scd2": "snapshot", "snapshot_at": str(snapshot_at), "run_id": run_id}
         first_column = first_effective_from if isinstance(first_effective_from, str) else None
         needed = {"changed_at": changed_at, "first_effective_from": first_column}
@@ -162,9 +163,7 @@ def _shape(
 
 def _values(shape: Shape, names: Sequence[str]) -> Column:
     """The business columns as one struct; those not in `names` are NULL."""
-    parts = [
-        (F.col(f"`{n}`") if n in names else F.lit(None).cast(shape.columns[n])).alias(n) for n in shape.values
-    ]
+    parts = [(F.col(f"`{n}`") if n in names else F.lit(None).cast(shape.columns[n])).alias(n) for n in shape.values]
     return F.struct(F.lit(True).alias("_there"), *parts)
 
 
@@ -195,7 +194,9 @@ def _compared(told: _Snapshot, said: DataFrame, before: DataFrame) -> tuple[Data
     both = (F.col("_now") == PRESENT) & (F.col("_was_word") == PRESENT)
     unlike = [~same(F.col(f"_said.`{n}`"), F.col(f"_was.`{n}`"), shape.columns[n]) for n in names]
     other_columns = F.coalesce(F.col("_own") != told.columns, F.lit(False)) & (F.col("_now") == PRESENT)
-    differs = (F.col("_now") != F.col("_was_word")) | other_columns | (both & reduce(Column.__or__, unlike, F.lit(False)))
+    differs = (
+        (F.col("_now") != F.col("_was_word")) | other_columns | (both & reduce(Column.__or__, unlike, F.lit(False)))
+    )
     seen = Observation()
     is_null = has_null(shape.keys)
     observed = joined.observe(
@@ -280,7 +281,9 @@ def _tell_newest(told: _Snapshot, said: DataFrame) -> MergeResult:
             wanted = versions(_newest_words(told, moved, history), told.shape)
             found = difference(wanted, had, told.shape, counts["keys"], few=few)
         words = [_new_words(told, differing)] if differs else []
-        return write(told.batch, found, words, _telling(told, counts, found), counts["keys"], current_only=True, few=few)
+        return write(
+            told.batch, found, words, _telling(told, counts, found), counts["keys"], current_only=True, few=few
+        )
     finally:
         differing.unpersist()
         if found is not None:
@@ -312,7 +315,10 @@ def _newest_words(told: _Snapshot, moved: DataFrame, history: DataFrame | None) 
     kind = shape.time_type
     was_present = F.col("_was_word") == PRESENT
     values = [
-        F.when(F.col("_now") == PRESENT, F.col(f"_said.`{name}`") if name in told.batch.told else F.when(was_present, F.col(f"_was.`{name}`"))).alias(name)
+        F.when(
+            F.col("_now") == PRESENT,
+            F.col(f"_said.`{name}`") if name in told.batch.told else F.when(was_present, F.col(f"_was.`{name}`")),
+        ).alias(name)
         for name in shape.values
     ]
     told_before = _known_keys(told, moved, history)
