@@ -21,12 +21,11 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
-
 from cloudlake.common.lake import commits_of, delta_table, read_path
 from cloudlake.common.scd2 import apply_changes, apply_snapshot
 from cloudlake.common.session import start_session
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 RESULTS = Path(__file__).parent / "results" / "scd2.json"
 Measured = dict[str, Any]

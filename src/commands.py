@@ -8,13 +8,9 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
 from contextlib import ExitStack
-from functools import cache
 from pathlib import Path
 from typing import Any
-
-from pyspark.sql import SparkSession
 
 from . import console, dictionary_page
 from .batch import bronze_ingestion, pipeline
@@ -22,7 +18,7 @@ from .common import gates
 from .common.config import Config
 from .common.errors import ConfigurationError, LockedError
 from .common.runs import Step, StepRecord, StepResult, new_run_id, now_utc, process_lock, record_step
-from .common.session import PROJECT_ROOT, start_session
+from .common.session import PROJECT_ROOT, Sessions
 from .serving import publish, serving_layer
 
 EVENTS = "silver.usage_events"
@@ -42,10 +38,10 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
     now = now_utc()
     run_id = new_run_id(now)
     with ExitStack() as stack:
-        spark = _sessions("cloudlake-batch")
+        sessions = Sessions("cloudlake-batch")
         steps = [
-            *pipeline.table_steps(spark, config, options, run_id, now),
-            _stream_step(spark, config, run_id, stack),
+            *pipeline.table_steps(sessions, config, options, run_id, now),
+            _stream_step(sessions, config, run_id, stack),
             Step(
                 "publish",
                 (),
@@ -57,7 +53,7 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
             Step(
                 "serving.org_daily_usage",
                 ("publish",),
-                lambda: serving_layer.serve(spark(), config, run_id),
+                lambda: serving_layer.serve(sessions, config, run_id),
                 lambda: "merges the speed and the batch view",
                 waits=("publish", EVENTS),
             ),
@@ -94,19 +90,7 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
         return _conclude(config, run_id, started, records, vars(arguments))
 
 
-def _sessions(name: str) -> Callable[[], SparkSession]:
-    """Return a function that gives each step a session of its own on one Spark application, started when first asked."""
-    lock = threading.Lock()
-    started = cache(lambda: start_session(name))
-
-    def session() -> SparkSession:
-        with lock:
-            return started().newSession()
-
-    return session
-
-
-def _stream_step(spark: Callable[[], SparkSession], config: Config, run_id: str, stack: ExitStack) -> Step:
+def _stream_step(sessions: Sessions, config: Config, run_id: str, stack: ExitStack) -> Step:
     """The step that catches the stream up, where no stream is running."""
 
     def run() -> StepResult:
@@ -116,7 +100,7 @@ def _stream_step(spark: Callable[[], SparkSession], config: Config, run_id: str,
             stack.enter_context(process_lock(config.lake, "stream", run_id))
         except LockedError:
             return StepResult(skipped=True, message="left to the stream that is running")
-        result = streaming_pipeline.run_once(spark(), config, run_id)
+        result = streaming_pipeline.run_once(sessions(), config, run_id)
         return StepResult(
             rows_in=result.landed,
             rows_out=result.accepted,
@@ -180,7 +164,7 @@ def stream(config: Config, mode: str) -> int:
 
     run_id = new_run_id(now_utc())
     with process_lock(config.lake, "stream", run_id):
-        spark = start_session("cloudlake-stream")
+        spark = Sessions("cloudlake-stream")()
         started = now_utc()
         if mode == "once":
             result = streaming_pipeline.run_once(spark, config, run_id)
@@ -208,9 +192,9 @@ def serve(config: Config, interval: int | None) -> int:
     """Upsert the served tables, once or every `interval` seconds until interrupted."""
     run_id = new_run_id(now_utc())
     with process_lock(config.lake, "serving", run_id):
-        spark = start_session("cloudlake-serving")
+        sessions = Sessions("cloudlake-serving")
         while True:
-            result = serving_layer.serve(spark, config, run_id)
+            result = serving_layer.serve(sessions, config, run_id)
             print(
                 f"{now_utc():%H:%M:%S} serving.org_daily_usage: {result.rows_out:,} row(s) written; {result.message}",
                 flush=True,

@@ -29,6 +29,7 @@ from ..common.contracts import Table
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
 from ..common.runs import StepResult
+from ..common.session import Sessions
 
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
 
@@ -222,7 +223,7 @@ def new_files(config: Config, table: Table, snapshot_at: datetime | None) -> lis
 
 
 def ingest(
-    spark: SparkSession,
+    sessions: Sessions,
     config: Config,
     table: Table,
     *,
@@ -237,6 +238,7 @@ def ingest(
     files = new_files(config, table, snapshot_at)
     if not files:
         return StepResult(skipped=True, message="nothing new")
+    spark = sessions()
     good, bad = [f for f in files if not f.reason], [f for f in files if f.reason]
     config.lake.create(table)
     notes = [_note(file, table, now, run_id) for file in files]

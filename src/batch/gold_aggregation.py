@@ -7,12 +7,14 @@ the business date, and a fingerprint of its contract and settings.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ..common.config import Config
@@ -21,7 +23,10 @@ from ..common.errors import QualityGateError
 from ..common.faults import crash_point
 from ..common.runs import StepResult
 from ..common.schemas import spark_schema
+from ..common.session import Sessions
 from .gold import customers, revenue, support, usage_marts
+
+EVENTS = "silver.usage_events"
 
 
 @dataclass(frozen=True)
@@ -41,54 +46,68 @@ MARTS = {
 }
 
 
-@dataclass(frozen=True)
 class Pins:
-    """The state of silver that one run computes gold from: a version of each input, the business date, the load_id."""
+    """The state of silver that one run computes gold from: a version of each table, the business date, the load_id.
 
-    versions: dict[str, int]
-    business_date: date | None
-    load_id: int
-
-
-def pin(spark: SparkSession, config: Config, as_of: date | None) -> Pins:
-    """Pin one version of each silver table, before the first mart.
-
-    The business date is `as_of`, else the last closed day of the data: DATE(max(event_time) − 23 h); None where there
-    are no events yet.
+    The versions are taken at once, without Spark; the date and the load_id are read when a mart that has something
+    to do asks for them.
     """
-    versions = {table.name: config.lake.version(table.name) for table in config.registry.layer("silver")}
-    version = versions["silver.usage_events"]
-    newest, load_id = None, 0
-    if version >= 0:
-        events = config.lake.read(spark, "silver.usage_events", version)
-        newest, load_id = (
-            events.agg(F.max("event_time"), F.max("load_id"))
-            .select(F.to_date(F.col("max(event_time)") - F.expr("INTERVAL 23 HOURS")), "max(load_id)")
-            .collect()[0]
-        )
-    return Pins(versions, as_of or newest, load_id or 0)
+
+    def __init__(self, sessions: Sessions, config: Config, as_of: date | None) -> None:
+        self._sessions, self._config, self._as_of = sessions, config, as_of
+        self._lock = threading.Lock()
+        self.versions = {table.name: config.lake.version(table.name) for table in config.registry.layer("silver")}
+
+    @property
+    def date_source(self) -> str:
+        """What the business date follows from: the option, or a version of the events."""
+        return str(self._as_of) if self._as_of else f"{EVENTS}@{self.versions[EVENTS]}"
+
+    @property
+    def business_date(self) -> date | None:
+        """`--as-of`, else the last closed day of the data, DATE(max(event_time) − 23 h); None where there are no events."""
+        return self._as_of or self._newest[0]
+
+    @property
+    def load_id(self) -> int:
+        """The largest load_id of the pinned events, 0 where there are none."""
+        return self._newest[1]
+
+    @property
+    def _newest(self) -> tuple[date | None, int]:
+        with self._lock:
+            return self._read_newest
+
+    @cached_property
+    def _read_newest(self) -> tuple[date | None, int]:
+        version = self.versions[EVENTS]
+        if version < 0:
+            return None, 0
+        events = self._config.lake.read(self._sessions(), EVENTS, version)
+        closed = F.to_date(F.max("event_time") - F.expr("INTERVAL 23 HOURS"))
+        day, load_id = events.agg(closed, F.max("load_id")).collect()[0]
+        return day, load_id or 0
 
 
-def note_of(config: Config, table: Table, mart: Mart, pins: Pins) -> dict[str, Any]:
-    """Return what a mart's commit notes, and what decides whether it must be computed again."""
-    versions = {name: pins.versions.get(name, config.lake.version(name)) for name in table.inputs}
+def note_of(config: Config, table: Table, versions: Mapping[str, int]) -> dict[str, Any]:
+    """Return what decides whether a mart must be computed again: its inputs' versions, its contract and settings."""
+    inputs = {name: versions.get(name, config.lake.version(name)) for name in table.inputs}
     settings = config.settings.definitions.model_dump_json() + table.model_dump_json()
-    return {
-        "inputs": versions,
-        "as_of": str(pins.business_date) if mart.takes_business_date else None,
-        "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16],
-    }
+    return {"inputs": inputs, "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16]}
 
 
 def is_current(config: Config, table: Table, pins: Pins) -> bool:
     """Tell whether the mart already is what its inputs make it."""
-    wanted = note_of(config, table, MARTS[table.name], pins)
     found = config.lake.last_note(table.name)
-    return all(found.get(key) == value for key, value in wanted.items())
+    if any(found.get(key) != value for key, value in note_of(config, table, pins.versions).items()):
+        return False
+    if not MARTS[table.name].takes_business_date:
+        return True
+    return bool(found.get("date_source") == pins.date_source) or found.get("as_of") == str(pins.business_date)
 
 
 def build(
-    spark: SparkSession, config: Config, table: Table, pins: Pins, *, run_id: str, full_reload: bool = False
+    sessions: Sessions, config: Config, table: Table, pins: Pins, *, run_id: str, full_reload: bool = False
 ) -> StepResult:
     """Compute one mart and replace it.
 
@@ -99,22 +118,23 @@ def build(
     if not full_reload and is_current(config, table, pins):
         return StepResult(skipped=True, message="inputs unchanged")
     mart = MARTS[table.name]
-    if mart.takes_business_date and pins.business_date is None:
-        return StepResult(skipped=True, message="no events yet, so no business date; name one with --as-of")
-    note = note_of(config, table, mart, pins)
+    note = note_of(config, table, pins.versions) | {"run_id": run_id, "load_id": 0}
+    if mart.takes_business_date:
+        if pins.business_date is None:
+            return StepResult(skipped=True, message="no events yet, so no business date; name one with --as-of")
+        note |= {"as_of": str(pins.business_date), "date_source": pins.date_source}
+    if EVENTS in config.registry.upstream([table.name]):
+        note["load_id"] = pins.load_id
+    spark = sessions()
     inputs = [config.lake.read(spark, name, version) for name, version in note["inputs"].items()]
     arguments = [pins.business_date] if mart.takes_business_date else []
     schema = spark_schema(table)
     rows = mart.compute(*inputs, *arguments)
-    rows = (
-        rows.select(*(F.col(name).cast(schema[name].dataType).alias(name) for name in table.column_names))
-        .coalesce(1)
-        .persist()
-    )
+    rows = rows.select(*(F.col(name).cast(schema[name].dataType).alias(name) for name in table.column_names))
+    rows = rows.coalesce(1).persist()
     try:
         count = check(rows, table)
-        load_id = pins.load_id if "silver.usage_events" in config.registry.upstream([table.name]) else 0
-        config.lake.replace(rows, table.name, note={**note, "run_id": run_id, "load_id": load_id})
+        config.lake.replace(rows, table.name, note=note)
         crash_point("after_gold_write")
     finally:
         rows.unpersist()
@@ -153,14 +173,12 @@ def describe(config: Config, table: Table, as_of: date | None, full_reload: bool
         return "builds it for the first time"
     if full_reload:
         return "rebuilds it: --full-reload"
-    mart = MARTS[table.name]
-    date_then = date.fromisoformat(found["as_of"]) if found.get("as_of") else None
-    wanted = note_of(config, table, mart, Pins({}, as_of or date_then, 0))
+    wanted = note_of(config, table, {})
     changed = [name for name, version in wanted["inputs"].items() if found.get("inputs", {}).get(name) != version]
     if changed:
         return f"rebuilds it: {', '.join(changed)} changed"
-    if found.get("as_of") != wanted["as_of"]:
-        return f"rebuilds it: business date {found.get('as_of')} → {wanted['as_of']}"
     if found.get("fingerprint") != wanted["fingerprint"]:
         return "rebuilds it: its contract or a setting changed"
+    if MARTS[table.name].takes_business_date and as_of and found.get("as_of") != str(as_of):
+        return f"rebuilds it: business date {found.get('as_of')} → {as_of}"
     return "skips it, unless this run changes an input"

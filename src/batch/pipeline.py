@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from graphlib import TopologicalSorter
 
-from pyspark.sql import SparkSession
-
 from ..common.config import Config
 from ..common.contracts import Registry, Table
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
 from ..common.runs import Step, StepRecord, StepResult, explain_failure, now_utc
+from ..common.session import Sessions
 from . import bronze_ingestion, gold_aggregation, silver_transformation
 
 
@@ -34,8 +33,8 @@ class Options:
 class Pinned:
     """The state of silver a run computes gold from, taken once, when the first mart asks."""
 
-    def __init__(self, spark: Callable[[], SparkSession], config: Config, as_of: date | None) -> None:
-        self._take: Callable[[], gold_aggregation.Pins] = lambda: gold_aggregation.pin(spark(), config, as_of)
+    def __init__(self, sessions: Sessions, config: Config, as_of: date | None) -> None:
+        self._arguments = (sessions, config, as_of)
         self._lock = threading.Lock()
         self._pins: gold_aggregation.Pins | None = None
 
@@ -43,29 +42,27 @@ class Pinned:
         """Return the pins of this run."""
         with self._lock:
             if self._pins is None:
-                self._pins = self._take()
+                self._pins = gold_aggregation.Pins(*self._arguments)
             return self._pins
 
 
-def table_steps(
-    spark: Callable[[], SparkSession], config: Config, options: Options, run_id: str, now: datetime
-) -> list[Step]:
+def table_steps(sessions: Sessions, config: Config, options: Options, run_id: str, now: datetime) -> list[Step]:
     """Return the steps of bronze, silver and gold that a batch run owns, with their edges from the contracts."""
     silver = tuple(table.name for table in config.registry.layer("silver"))
-    pins = Pinned(spark, config, options.as_of)
+    pins = Pinned(sessions, config, options.as_of)
     steps = []
     for table in config.registry.layer("bronze", "silver", "gold"):
         if table.writer != "batch":
             continue
         needs = table.inputs
         waits = silver if table.layer == "gold" else ()
-        work, plan = _work(spark, config, options, run_id, now, table, pins)
+        work, plan = _work(sessions, config, options, run_id, now, table, pins)
         steps.append(Step(table.name, needs, work, plan, waits))
     return steps
 
 
 def _work(
-    spark: Callable[[], SparkSession],
+    sessions: Sessions,
     config: Config,
     options: Options,
     run_id: str,
@@ -76,19 +73,19 @@ def _work(
     if table.layer == "bronze":
         return (
             lambda: bronze_ingestion.ingest(
-                spark(), config, table, now=now, run_id=run_id, snapshot_at=options.snapshot_at
+                sessions, config, table, now=now, run_id=run_id, snapshot_at=options.snapshot_at
             ),
             lambda: bronze_ingestion.describe(config, table, options.snapshot_at),
         )
     if table.layer == "silver":
         return (
             lambda: silver_transformation.transform(
-                spark(), config, table, now=now, run_id=run_id, full_reload=options.full_reload
+                sessions, config, table, now=now, run_id=run_id, full_reload=options.full_reload
             ),
             lambda: silver_transformation.describe(config, table, options.full_reload),
         )
     return (
-        lambda: gold_aggregation.build(spark(), config, table, pins(), run_id=run_id, full_reload=options.full_reload),
+        lambda: gold_aggregation.build(sessions, config, table, pins(), run_id=run_id, full_reload=options.full_reload),
         lambda: gold_aggregation.describe(config, table, options.as_of, options.full_reload),
     )
 

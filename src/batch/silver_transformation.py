@@ -18,6 +18,7 @@ from ..common.contracts import Table
 from ..common.faults import crash_point
 from ..common.quarantine import quarantine_rows
 from ..common.runs import StepResult
+from ..common.session import Sessions
 from .deliveries import account, count_outcomes, pending_deliveries, read_deliveries
 from .silver import billing, masters, records
 from .silver_history import write_history
@@ -87,7 +88,7 @@ def keep_refused(
 
 
 def transform(
-    spark: SparkSession, config: Config, table: Table, *, now: datetime, run_id: str, full_reload: bool = False
+    sessions: Sessions, config: Config, table: Table, *, now: datetime, run_id: str, full_reload: bool = False
 ) -> StepResult:
     """Bring one silver table up to date with the deliveries that landed.
 
@@ -100,6 +101,7 @@ def transform(
     deliveries = pending_deliveries(config, table, full_reload)
     if not deliveries:
         return StepResult(skipped=True, message="nothing new")
+    spark = sessions()
     rows = checked(spark, config, table, read_deliveries(spark, config, table, deliveries)).persist()
     try:
         count_outcomes(rows, deliveries)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -11,6 +12,25 @@ from pyspark.sql import SparkSession
 from .errors import CloudlakeError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
+
+
+class Sessions:
+    """Sessions of one Spark application, which starts when the first is asked for: a run with nothing to do needs none.
+
+    Each call gives a session of its own, so that steps side by side do not share settings.
+    """
+
+    def __init__(self, app_name: str) -> None:
+        self._app_name = app_name
+        self._lock = threading.Lock()
+        self._first: SparkSession | None = None
+
+    def __call__(self) -> SparkSession:
+        """Return a new session."""
+        with self._lock:
+            if self._first is None:
+                self._first = start_session(self._app_name)
+            return self._first.newSession()
 
 
 def start_session(app_name: str = "cloudlake") -> SparkSession:

@@ -17,6 +17,7 @@ from ..common.config import Config
 from ..common.lake import Lake
 from ..common.runs import StepResult
 from ..common.schemas import spark_schema
+from ..common.session import Sessions
 from ..common.usage import sum_measures
 from .publish import published
 
@@ -63,7 +64,7 @@ def _newest_increment(lake: Lake, version: int | None = None) -> int:
     return int(lake.last_note(SPEED_VIEW, version).get("load_id", 0))
 
 
-def serve(spark: SparkSession, config: Config, run_id: str) -> StepResult:
+def serve(sessions: Sessions, config: Config, run_id: str) -> StepResult:
     """Bring serving.org_daily_usage to the newest S by one upsert; a no-op where S and the publication are unchanged."""
     lake = config.lake
     table = config.registry[SERVED]
@@ -73,6 +74,7 @@ def serve(spark: SparkSession, config: Config, run_id: str) -> StepResult:
     found = lake.last_note(SERVED)
     if found and all(found.get(k) == v for k, v in wanted.items()) and found["served"] >= _newest_increment(lake):
         return StepResult(skipped=True, message="nothing new")
+    spark = sessions()
     gold, increments, served = read_views(spark, config)
     schema = spark_schema(table)
     answer = org_daily_usage(gold, increments)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 from collections import defaultdict
@@ -49,7 +50,7 @@ def assert_laws(history: DataFrame, tracked: list[str]) -> None:
         for row in rows:
             assert row["is_current"] == (row["effective_to"] is None)
             assert row["effective_to"] is None or row["effective_from"] < row["effective_to"], f"zero width: {row}"
-        for before, after in zip(rows, rows[1:], strict=False):
+        for before, after in itertools.pairwise(rows):
             assert before["effective_to"] is not None and before["effective_to"] <= after["effective_from"], (
                 f"overlap: {key}"
             )

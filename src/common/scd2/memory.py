@@ -150,10 +150,7 @@ def words_of(spark: SparkSession, memory: Memory, shape: Shape) -> DataFrame:
 
 def that_count(words: DataFrame, shape: Shape) -> DataFrame:
     """Keep of several words for one key and time the one that counts."""
-    if shape.input == "snapshots":
-        order = [F.desc("_told")]
-    else:
-        order = [(F.col("_word") == ABSENT).desc(), F.desc("_fact")]
+    order = [F.desc("_told")] if shape.input == "snapshots" else [(F.col("_word") == ABSENT).desc(), F.desc("_fact")]
     best = Window.partitionBy(*shape.keys, "_at").orderBy(*order)
     return words.withColumn("_rank", F.row_number().over(best)).where("_rank = 1").drop("_rank")
 

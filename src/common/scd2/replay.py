@@ -62,10 +62,7 @@ def versions(words: DataFrame, shape: Shape) -> DataFrame:
     runs = _runs(words.where(~F.col("_word").isin(ignored)), shape)
     started = _started(runs, shape).withColumn("effective_to", F.lead("effective_from").over(_by_key(shape)))
     present = F.col("_word") == PRESENT
-    if shape.hard_deletes == "new_record":
-        started = _deletions(started, shape)
-    else:
-        started = started.where(present)
+    started = _deletions(started, shape) if shape.hard_deletes == "new_record" else started.where(present)
     return started.withColumns(
         {
             shape.surrogate_key: surrogate_key(shape),
