@@ -88,19 +88,19 @@ def read_events(lines: DataFrame, model: EventModel) -> DataFrame:
 def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:
     """Add `said`, a struct of the fields' texts: NULL where a line is not exactly one JSON object."""
     element = ", ".join(f"`{name}` STRING" for name in [*model.fields, "__end"])
-    seal = F.xxhash64("raw").cast("string")
     is_readable = (F.octet_length("raw") <= MAX_LINE_BYTES) & F.is_valid_utf8("raw")
-    sealed = F.when(is_readable, F.concat(F.lit("["), "raw", F.lit(',{"__end":"'), seal, F.lit('"}]')))
-    rows = lines.withColumn("_read", F.from_json(sealed, f"array<struct<{element}>>", _STRICT_JSON))
+    line = F.when(is_readable, F.col("raw"))
+    rows = lines.withColumns({"_seal": F.xxhash64("raw").cast("string"), "_keys": F.json_object_keys(line)})
+    sealed = F.concat(F.lit("["), line, F.lit(',{"__end":"'), "_seal", F.lit('"}]'))
+    rows = rows.withColumn("_read", F.from_json(sealed, f"array<struct<{element}>>", _STRICT_JSON))
     first, last = F.get("_read", F.lit(0)), F.get("_read", F.lit(1))
-    keys = F.json_object_keys("raw")
     is_one_object = (
         (F.size("_read") == 2)
         & first.isNotNull()
-        & (last.getField("__end") == seal)
-        & (F.size(keys) == F.size(F.array_distinct(keys)))
+        & (last.getField("__end") == F.col("_seal"))
+        & (F.size("_keys") == F.size(F.array_distinct("_keys")))
     )
-    return rows.withColumn("said", F.when(is_one_object, first)).drop("_read")
+    return rows.withColumn("said", F.when(is_one_object, first)).drop("_read", "_seal", "_keys")
 
 
 def trim_texts(rows: DataFrame, model: EventModel) -> DataFrame:

@@ -19,7 +19,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ..common.config import Config
-from ..common.errors import CloudlakeError
+from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
 from ..common.runs import now_utc
 from .generations import Checkpoint, begin, checkpoint_folder, resume
@@ -202,9 +202,17 @@ def _stat(path: Path, name: str) -> EventFile:
 
 
 def size_in_bytes(text: str) -> int:
-    """Return the number of bytes that a size like 512k, 64m or 1g stands for."""
-    number, unit = re.fullmatch(r"\s*(\d+)\s*([kmgt]?)b?\s*", text.lower()).groups()
-    return int(number) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[unit]
+    """Return the number of bytes that a size like 512k, 64m or 1g stands for.
+
+    Raises:
+        ConfigurationError: the text is no size.
+    """
+    found = re.fullmatch(r"\s*(\d+)\s*([kmgt]?)b?\s*", text.lower())
+    if found is None:
+        raise ConfigurationError(
+            f"conf/streaming.yaml: trigger.max_bytes: '{text}' is not a size; write 512k, 64m or 1g"
+        )
+    return int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[found[2]]
 
 
 def list_files(folder: Path, landing: Path) -> list[EventFile]:

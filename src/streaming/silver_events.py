@@ -90,7 +90,7 @@ class SilverQuery:
         if found is not None and found.begun.get("source") == source:
             return found
         last = self._finish_last_load()
-        largest = max(self._largest_load_id(), last.get("load_id", 0))
+        largest = max(self.largest_load_id() or 0, last.get("load_id", 0))
         position = last.get("next", {}) if last.get("source") == source else {}
         version, index = position.get("version", 0), position.get("index", -1)
         done = self.lake.files_added(BRONZE, version)[: index + 1] if index >= 0 else []
@@ -145,7 +145,9 @@ class SilverQuery:
     def _load(self, batch_id: int) -> Load:
         start, end = self.checkpoint.offset(batch_id - 1), self.checkpoint.offset(batch_id)
         if end is None:
-            raise CloudlakeError(f"{self.checkpoint.folder}: offsets/{batch_id} is missing; delete the folder, nothing is lost")
+            raise CloudlakeError(
+                f"{self.checkpoint.folder}: offsets/{batch_id} is missing; delete the folder, nothing is lost"
+            )
         version, index = int(end["reservoirVersion"]), int(end["index"])
         first = int(start["reservoirVersion"]) if start else int(self.checkpoint.begun["from_version"])
         last = version if index >= 0 else version - 1
@@ -182,20 +184,17 @@ class SilverQuery:
     ) -> tuple[DataFrame, DataFrame]:
         """Return the valid rows nobody suspects, and the others with their verdict."""
         if suspects.count() == 0:
-            plain, examined, under_suspicion = judged.where(IS_VALID), judged.where(IS_REFUSED), None
+            plain, examined, earlier = judged.where(IS_VALID), judged.where(IS_REFUSED), None
         else:
-            plain = judged.where(IS_VALID).join(suspects, "_fingerprint", "left_anti")
-            examined = judged.where(IS_VALID).join(suspects, "_fingerprint", "left_semi")
-            examined = examined.unionByName(judged.where(IS_REFUSED))
-            under_suspicion = (
-                earlier.withColumn("_fingerprint", fingerprint()).join(suspects, "_fingerprint", "left_semi")
-                if earlier is not None
-                else None
-            )
+            marked = judged.join(suspects.withColumn("_is_suspect", F.lit(True)), "_fingerprint", "left")
+            plain = marked.where(IS_VALID).where("_is_suspect IS NULL").drop("_is_suspect")
+            examined = marked.where(f"{IS_REFUSED} OR _is_suspect").drop("_is_suspect")
+            if earlier is not None:
+                earlier = earlier.withColumn("_fingerprint", fingerprint()).join(suspects, "_fingerprint", "left_semi")
         refused = self.lake.read(judged.sparkSession, QUARANTINE) if self.lake.has_files(QUARANTINE) else None
         if refused is not None:
             refused = refused.where(F.col("load_id") < load_id).select("quarantine_id").distinct()
-        return plain, verdicts(examined, under_suspicion, refused, self.model)
+        return plain, verdicts(examined, earlier, refused, self.model)
 
     def _earlier_events(self, spark: SparkSession, load_id: int, dates: Mapping[date | None, int]) -> DataFrame | None:
         """Return silver's events of the dates at hand that were committed before; None where no such date exists."""
@@ -265,12 +264,10 @@ class SilverQuery:
         notes = [commit.note for commit in self.lake.commits(table) if "load_id" in commit.note]
         return max(notes, key=lambda note: int(note["load_id"]), default={})
 
-    def _largest_load_id(self) -> int:
-        return self.lake.newest(SILVER, "load_id") or 0
-
     def largest_load_id(self) -> int | None:
         """Return the largest load_id that silver holds, None where it is empty."""
-        return self.lake.newest(SILVER, "load_id")
+        largest = self.lake.newest(SILVER, "load_id")
+        return None if largest is None else int(largest)
 
     def _finish_last_load(self) -> dict[str, Any]:
         """Finish the micro-batch whose checkpoint was lost; return the note of the last one that is complete.
@@ -285,7 +282,12 @@ class SilverQuery:
             self._append_increments(self.spark, last["load_id"])
             position = last["next"]
             load = Load(
-                last["load_id"], last["batch"], last["from_version"], last["to_version"], position["version"], position["index"]
+                last["load_id"],
+                last["batch"],
+                last["from_version"],
+                last["to_version"],
+                position["version"],
+                position["index"],
             )
             self._reconcile(load, Counts(**last["counts"]))
         if last and self._newest_note(QUARANTINE).get("load_id", 0) > last["load_id"]:
@@ -321,7 +323,11 @@ def _count(plain: DataFrame, decided: DataFrame, landed: int) -> Counts:
             reasons.update(dict.fromkeys(broken, number))
         if outcome == "accepted":
             flags.update(dict.fromkeys(warned, number))
-    counts = Counts(landed, outcomes["accepted"], outcomes["quarantined"], outcomes["duplicate"], dict(reasons), dict(flags))
+    counts = Counts(
+        landed, outcomes["accepted"], outcomes["quarantined"], outcomes["duplicate"], dict(reasons), dict(flags)
+    )
     if landed != counts.accepted + counts.quarantined + counts.duplicates:
-        raise CloudlakeError(f"{SILVER}: {landed} lines landed, but {dict(outcomes)}; nothing of this micro-batch was written")
+        raise CloudlakeError(
+            f"{SILVER}: {landed} lines landed, but {dict(outcomes)}; nothing of this micro-batch was written"
+        )
     return counts

@@ -9,9 +9,10 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql.streaming import StreamingQuery
+from pyspark.sql.streaming.query import StreamingQuery
 
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
@@ -103,7 +104,7 @@ def _run_to_end(job: BronzeQuery | SilverQuery) -> None:
     _raise_failure(job, query)
 
 
-def _start(job: BronzeQuery | SilverQuery, stop: threading.Event, **trigger: str | bool) -> StreamingQuery:
+def _start(job: BronzeQuery | SilverQuery, stop: threading.Event, **trigger: Any) -> StreamingQuery:
     def take(rows: DataFrame, batch_id: int) -> None:
         if stop.is_set():
             raise _Stopped

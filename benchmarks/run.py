@@ -1,0 +1,139 @@
+"""How long the platform takes, beside a yardstick measured in the same run.
+
+(a) the default delivery from an empty lake, (b) a run with nothing new, (c) two million events landing → silver and
+increments → gold → served, with DuckDB parsing the same JSONL and writing it as Parquet back to back. Prints a table
+and writes benchmarks/results/run.json. These machines are noisy: compare ratios, not seconds.
+
+    .venv/bin/python benchmarks/run.py [--events-per-day 36000] [--skip-large]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import duckdb
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+FIELDS = (
+    "event_id", "timestamp", "org_id", "resource_id", "service", "region", "metric", "value", "unit",
+    "cost_usd_increment", "schema_version", "carbon_kg", "genai_tokens",
+)  # fmt: skip
+
+
+@dataclass
+class Measured:
+    what: str
+    seconds: float
+    peak_gib: float
+    ratio: float | None = None
+
+
+def run(what: str, *command: str) -> tuple[Measured, str]:
+    """Run a command of the project; wall time, and the peak memory of its whole process tree."""
+    started = time.monotonic()
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    peak = 0
+    tree = psutil.Process(process.pid)
+    while process.poll() is None:
+        total = 0
+        for member in [tree, *_children(tree)]:
+            try:
+                total += member.memory_info().rss
+            except psutil.Error:
+                continue
+        peak = max(peak, total)
+        time.sleep(0.2)
+    output = process.stdout.read() if process.stdout else ""
+    if process.returncode:
+        sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{output}")
+    return Measured(what, time.monotonic() - started, peak / 2**30), output
+
+
+def _children(process: psutil.Process) -> list[psutil.Process]:
+    try:
+        return process.children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def yardstick(landing: Path, out: Path) -> float:
+    """Seconds that DuckDB takes to parse the events' JSON and write them as Parquet."""
+    columns = ", ".join(f"{name}: 'VARCHAR'" for name in FIELDS)
+    events = landing / "usage_events_stream" / "*.jsonl"
+    started = time.monotonic()
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"COPY (SELECT * FROM read_json('{events}', format='newline_delimited', ignore_errors=true, columns={{{columns}}})) "
+            f"TO '{out}' (FORMAT parquet)"
+        )
+    return time.monotonic() - started
+
+
+def generate(out: Path, *extra: str) -> None:
+    subprocess.run(
+        [sys.executable, "scripts/generate_landing_data.py", "--out", str(out), *extra],
+        cwd=ROOT,
+        check=True,
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def small(scratch: Path) -> list[Measured]:
+    landing, lake = scratch / "landing", scratch / "lake"
+    generate(landing)
+    where = ("--landing", str(landing), "--lake", str(lake))
+    first, _ = run("(a) default delivery, empty lake", "scripts/run_batch_pipeline.sh", *where)
+    again, _ = run("(b) nothing new", "scripts/run_batch_pipeline.sh", *where)
+    return [first, again]
+
+
+def large(scratch: Path, events_per_day: int) -> list[Measured]:
+    landing, lake = scratch / "large", scratch / "large_lake"
+    generate(landing, "--events-per-day", str(events_per_day))
+    where = ("--landing", str(landing), "--lake", str(lake))
+    duck = yardstick(landing, scratch / "yardstick.parquet")
+    stream, said = run("(c) landing → silver and increments", "scripts/run_streaming_pipeline.sh", "once", *where)
+    found = re.search(r"([\d,]+) lines landed .* ([\d.]+) s$", said, re.MULTILINE)
+    if found is None:
+        sys.exit(f"the stream did not say what it did:\n{said}")
+    lines, stream.seconds = int(found[1].replace(",", "")), float(found[2])
+    duck = min(duck, yardstick(landing, scratch / "yardstick.parquet"))
+    stream.what += f", {lines:,} events"
+    stream.ratio = stream.seconds / duck
+    gold, _ = run("(c) silver → gold → served", "scripts/run_batch_pipeline.sh", *where, "--jobs", "usage_daily",
+                  "org_daily_usage_by_service", "serving")  # fmt: skip
+    return [Measured("    yardstick: DuckDB, JSONL → Parquet", duck, 0.0), stream, gold]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--events-per-day", type=int, default=36000)
+    parser.add_argument("--skip-large", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="cloudlake-bench-") as scratch:
+        rows = small(Path(scratch))
+        if not options.skip_large:
+            rows += large(Path(scratch), options.events_per_day)
+    machine = f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}"
+    print(f"| what ({machine}) | seconds | peak memory, GiB | × yardstick |\n| --- | ---: | ---: | ---: |")
+    for row in rows:
+        ratio = f"{row.ratio:.1f}" if row.ratio else ""
+        memory = f"{row.peak_gib:.1f}" if row.peak_gib else ""
+        print(f"| {row.what.strip()} | {row.seconds:.1f} | {memory} | {ratio} |")
+    results = ROOT / "benchmarks" / "results" / "run.json"
+    results.parent.mkdir(exist_ok=True)
+    results.write_text(json.dumps({"machine": machine, "measured": [asdict(row) for row in rows]}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
