@@ -87,7 +87,9 @@ def build_parser() -> argparse.ArgumentParser:
     batch.add_argument(
         "--snapshot-at", type=_time, metavar="TIME", help="the time flat exports speak of (default: each file's own)"
     )
-    batch.add_argument("--full-reload", action="store_true", help="rebuild from bronze instead of only what is new")
+    batch.add_argument(
+        "--full-reload", action="store_true", help="rebuild what comes from CSV files, and gold, from bronze"
+    )
     batch.add_argument("--dry-run", action="store_true", help="say what a run would do, and do nothing")
     batch.add_argument(
         "--continue-on-failure", action="store_true", help="go on with what does not need the failed step"

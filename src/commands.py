@@ -85,6 +85,7 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
             parallel=options.parallel,
             continue_on_failure=options.continue_on_failure,
             on_end=on_end,
+            cpu_seconds=sessions.cpu_seconds,
             verbose=arguments.verbose,
         )
         return _conclude(config, run_id, started, records, vars(arguments))

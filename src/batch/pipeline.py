@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -57,8 +58,20 @@ def table_steps(sessions: Sessions, config: Config, options: Options, run_id: st
         needs = table.inputs
         waits = silver if table.layer == "gold" else ()
         work, plan = _work(sessions, config, options, run_id, now, table, pins)
-        steps.append(Step(table.name, needs, work, plan, waits))
+        steps.append(Step(table.name, needs, _weighed(config, table.name, work), plan, waits))
     return steps
+
+
+def _weighed(config: Config, table: str, work: Callable[[], StepResult]) -> Callable[[], StepResult]:
+    """Let a step also say how many bytes its commits added to its table."""
+
+    def run() -> StepResult:
+        before = config.lake.version(table)
+        result = work()
+        result.bytes_written = config.lake.bytes_added(table, before)
+        return result
+
+    return run
 
 
 def _work(
@@ -117,6 +130,7 @@ def run_steps(
     parallel: int,
     continue_on_failure: bool,
     on_end: Callable[[StepRecord], None],
+    cpu_seconds: Callable[[], float] = time.process_time,
     verbose: bool = False,
 ) -> list[StepRecord]:
     """Run steps in the order of their edges, up to `parallel` side by side.
@@ -142,7 +156,7 @@ def run_steps(
                     on_end(records[name])
                     order.done(name)
                 else:
-                    running[pool.submit(_run_step, by_name[name], verbose)] = name
+                    running[pool.submit(_measured, by_name[name], cpu_seconds, verbose)] = name
             if running:
                 ended, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in ended:
@@ -164,6 +178,14 @@ def _blocked(step: Step, records: dict[str, StepRecord], continue_on_failure: bo
     if broken and not continue_on_failure:
         return f"not started after {broken[0]} failed"
     return ""
+
+
+def _measured(step: Step, cpu_seconds: Callable[[], float], verbose: bool) -> StepRecord:
+    """Run a step and note the CPU time the application used meanwhile (steps side by side share it)."""
+    before = cpu_seconds()
+    record = _run_step(step, verbose)
+    record.cpu_seconds = cpu_seconds() - before
+    return record
 
 
 def _run_step(step: Step, verbose: bool) -> StepRecord:

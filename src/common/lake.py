@@ -224,6 +224,11 @@ class Lake:
         """Return a table's commits after a version, oldest first ([] where it does not exist yet)."""
         return commits_of(self.path(table), after) if self.exists(table) else []
 
+    def bytes_added(self, table: str, after: int) -> int:
+        """Return the bytes of the data files that the commits after a version added."""
+        names = ("numOutputBytes", "numTargetBytesAdded", "numAddedBytes")
+        return sum(int(commit.metrics.get(name) or 0) for commit in self.commits(table, after) for name in names)
+
     def last_note(self, table: str, version: int | None = None) -> dict[str, Any]:
         """Return the newest note a writer left on the table, up to `version` ({} where there is none)."""
         return last_note(self.path(table), version) if self.exists(table) else {}

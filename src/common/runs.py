@@ -143,6 +143,7 @@ class StepRecord:
     error: str = ""
     exit_code: int = 0
     failure: BaseException | None = None
+    cpu_seconds: float = 0.0
     blocks: bool = True
     """Whether what needs the step is kept from running by its failure."""
 
@@ -169,7 +170,7 @@ def record_step(
         "rows_out": record.result.rows_out,
         "rows_quarantined": record.result.quarantined,
         "seconds": round(record.seconds, 3),
-        "cpu_seconds": round(sum(os.times()[:4]), 3),
+        "cpu_seconds": round(record.cpu_seconds, 3),
         "bytes_written": record.result.bytes_written,
         "error": record.error or None,
         "detail": json.dumps(dict(detail or record.result.detail), sort_keys=True, default=str),

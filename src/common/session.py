@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+import time
 from pathlib import Path
 
 from pyspark.sql import SparkSession
@@ -31,6 +32,14 @@ class Sessions:
             if self._first is None:
                 self._first = start_session(self._app_name)
             return self._first.newSession()
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that the application, Python and JVM, has used so far."""
+        jvm = 0.0
+        if self._first is not None:
+            machine = self._first.sparkContext._jvm.java.lang.management.ManagementFactory  # type: ignore[union-attr]
+            jvm = machine.getOperatingSystemMXBean().getProcessCpuTime() / 1e9
+        return time.process_time() + jvm
 
 
 def start_session(app_name: str = "cloudlake") -> SparkSession:

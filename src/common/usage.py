@@ -81,8 +81,8 @@ def read_events(lines: DataFrame, model: EventModel) -> DataFrame:
     """
     passing = lines.columns
     judged = judge_events(conform_events(trim_texts(parse_lines(lines, model), model), model), model)
-    apart = {"load_id", *passing}
-    return judged.select(*passing, *(name for name in model.contract.columns if name not in apart), "_reasons")
+    read = [name for name in model.contract.columns if name not in ("load_id", *passing) and not name.startswith("_")]
+    return judged.select(*passing, *read, "_reasons")
 
 
 def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:

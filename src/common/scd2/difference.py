@@ -16,6 +16,7 @@ from pyspark.sql import types as T
 from ..lake import append_path, committing, delta_table, is_table, read_path
 from .shape import PROPERTY, Shape, as_dict, same, taken
 
+DV = "true"
 _RANGED = (T.StringType, T.IntegerType, T.LongType, T.ShortType, T.DateType)
 
 
@@ -158,7 +159,7 @@ def commit(
 def _create(spark: SparkSession, target: str, shape: Shape, found: Difference, note: Mapping[str, Any]) -> None:
     with committing(spark, target, note):
         writer = found.rows.select(*shape.all_columns).writeTo(f"delta.`{target}`").using("delta")
-        writer.tableProperty(PROPERTY, shape.to_property()).partitionedBy(F.col("is_current")).create()
+        writer.tableProperty(PROPERTY, shape.to_property()).tableProperty("delta.enableDeletionVectors", DV).partitionedBy(F.col("is_current")).create()
 
 
 def _add_columns(spark: SparkSession, target: str, shape: Shape, names: Sequence[str], note: Mapping[str, Any]) -> None:
