@@ -11,9 +11,9 @@ RUNTIME = [
     "great-expectations==1.24.1",
     "deltalake>=1.6",
     "duckdb>=1.4",
+    "psutil>=5.9",
     "pydantic>=2.11",
     "rich>=13",
-    "tenacity>=9",
 ]
 DEVELOPMENT = [
     "chispa>=0.10",
@@ -21,7 +21,6 @@ DEVELOPMENT = [
     "import-linter>=2.1",
     "mypy>=1.15",
     "pandas-stubs",
-    "psutil>=5.9",
     "pytest>=8",
     "pytest-timeout>=2.3",
     "ruff>=0.11",

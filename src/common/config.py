@@ -27,14 +27,6 @@ class Paths(_Settings):
     landing: str
 
 
-class Retries(_Settings):
-    """How often, and after which waits, a transient fault is tried again."""
-
-    attempts: int = Field(ge=1)
-    first_wait_seconds: float = Field(gt=0)
-    longest_wait_seconds: float = Field(gt=0)
-
-
 class Definitions(_Settings):
     """Definitions that a user may want otherwise."""
 
@@ -55,7 +47,6 @@ class LakeSettings(_Settings):
 
     paths: Paths
     parallel: int = Field(ge=1, le=32)
-    retries: Retries
     snapshot_deletes_limit: float = Field(ge=0, le=1)
     definitions: Definitions
     schedule: Schedule

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import threading
-import time
 from pathlib import Path
 
+import psutil
 from pyspark.sql import SparkSession
 
 from .errors import CloudlakeError
@@ -35,11 +35,17 @@ class Sessions:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the application, Python and JVM, has used so far."""
-        jvm = 0.0
-        if self._first is not None:
-            machine = self._first.sparkContext._jvm.java.lang.management.ManagementFactory  # type: ignore[union-attr]
-            jvm = machine.getOperatingSystemMXBean().getProcessCpuTime() / 1e9
-        return time.process_time() + jvm
+        own = psutil.Process()
+        parent = own.parent()
+        started_by_submit = [parent] if parent is not None and parent.name() == "java" else []
+        total = 0.0
+        for process in [own, *started_by_submit, *own.children(recursive=True)]:
+            try:
+                times = process.cpu_times()
+            except psutil.Error:  # it has ended meanwhile
+                continue
+            total += times.user + times.system
+        return total
 
 
 def start_session(app_name: str = "cloudlake") -> SparkSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -48,6 +49,11 @@ class Batch:
     """The table is missing, or lacks a column that the memory or the batch has."""
 
 
+def placed(target: str) -> str:
+    """Return the absolute path of a table, which Spark asks for where it creates one."""
+    return target if "://" in target else os.path.abspath(target)
+
+
 def declare(
     spark: SparkSession,
     target: str,
@@ -64,6 +70,9 @@ def declare(
     """
     known = as_dict(read_path(spark, memory.path).schema, MEMORY_COLUMNS) if not memory.is_new else {}
     rows = _in_known_case(rows, known)
+    rows = rows.drop(
+        *(part.name for part in rows.schema if part.name not in known and isinstance(part.dataType, T.NullType))
+    )
     apart = [name for name in needed.values() if name is not None] if shape.input == "changes" else []
     told = [name for name in rows.columns if name not in apart]
     faults = column_faults(rows, {} if known else needed, shape.keys, (*WORKING_COLUMNS, shape.surrogate_key))

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from ..errors import did_you_mean
 from ..lake import table_lock
-from .batches import Batch, declare, has_null, write
+from .batches import Batch, declare, has_null, placed, write
 from .difference import Difference, MergeResult, difference, existing
 from .memory import FEW, Telling, column_set, columns_text, recall, that_count, word_columns, words_of
 from .replay import ABSENT, PRESENT, filled, versions
@@ -53,7 +53,7 @@ def apply_changes(
     Raises:
         HistoryRefusedError: a NULL in a key or in the sequence, or another declaration than the table was built with.
     """
-    target = str(target)
+    target = placed(target)
     with table_lock(f"{target}__apply"):
         memory = recall(target)
         shape = _shape(target, changes, keys, sequence_by, tracked, surrogate_key)

@@ -86,7 +86,7 @@ class Memory:
     def snapshots(self) -> dict[Time, Telling]:
         """The snapshots by time, oldest first; of those told again the last telling."""
         by_time = {telling.at: telling for telling in sorted(self.tellings, key=lambda telling: telling.told)}
-        return {at: by_time[at] for at in sorted(at for at in by_time if at is not None)}  # type: ignore[type-var]
+        return {at: by_time[at] for at in sorted(at for at in by_time if at is not None)}
 
     @property
     def column_sets(self) -> set[tuple[str, frozenset[str]]]:

@@ -1,0 +1,286 @@
+"""Landing → bronze → silver, quarantine and increments, on small lakes: what is new, repeated, refused or reported."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chispa import assert_df_equality
+from cloudlake.common.config import Config, load_config
+from cloudlake.common.errors import CloudlakeError, ConfigurationError
+from cloudlake.common.usage import MEASURES, sum_measures
+from cloudlake.streaming.streaming_pipeline import run_continuously, run_once
+from pyspark.sql import DataFrame, SparkSession
+
+BUSINESS = [
+    "event_id",
+    "event_time",
+    "org_id",
+    "resource_id",
+    "service",
+    "region",
+    "metric",
+    "value",
+    "unit",
+    "unit_imputed",
+    "cost_usd",
+    "carbon_kg",
+    "genai_tokens",
+    "schema_version",
+    "quality_flags",
+]
+
+
+def event(number: int, day: int = 1, **changes: Any) -> str:
+    """The line of an event; its cost is its number, in cents."""
+    fields = {
+        "event_id": f"evt_{number}",
+        "timestamp": f"2025-08-{day:02d}T10:{number % 60:02d}:00Z",
+        "org_id": f"org_{number % 3}",
+        "resource_id": None,
+        "service": "compute",
+        "region": "us-east",
+        "metric": "cpu_hours",
+        "value": number,
+        "unit": "hours",
+        "cost_usd_increment": number / 100,
+        "schema_version": 1,
+    }
+    return json.dumps(fields | changes)
+
+
+class Land:
+    """A landing zone and a lake of their own."""
+
+    def __init__(self, root: Path, spark: SparkSession) -> None:
+        self.root, self.spark = root, spark
+        self.folder = root / "landing" / "usage_events_stream"
+        self.folder.mkdir(parents=True)
+
+    @property
+    def config(self) -> Config:
+        return load_config(lake=str(self.root / "lake"), landing=str(self.root / "landing"))
+
+    def put(self, name: str, lines: Iterable[str], end: str = "\n") -> Path:
+        path = self.folder / name
+        path.write_text("".join(line + end for line in lines))
+        return path
+
+    def run(self) -> tuple[int, int, int, int]:
+        done = run_once(self.spark, self.config, "run")
+        return done.landed, done.accepted, done.quarantined, done.duplicates
+
+    def read(self, table: str) -> DataFrame:
+        return self.config.lake.read(self.spark, table)
+
+    def silver(self) -> DataFrame:
+        return self.read("silver.usage_events").select(*BUSINESS)
+
+    def refused(self) -> dict[str, list[str]]:
+        return {row["payload"]: row["reasons"] for row in self.config.lake.rows("quarantine.usage_events")}
+
+    def checkpoint(self, job: str) -> Path:
+        return self.root / "lake" / "checkpoints" / job
+
+
+MakeLand = Callable[[str], Land]
+
+
+@pytest.fixture
+def make(tmp_path: Path, spark: SparkSession) -> MakeLand:
+    return lambda name: Land(tmp_path / name, spark)
+
+
+def assert_lawful(land: Land) -> None:
+    """Increments are silver's sums load by load, the counts add up, and bronze's lines are all accounted for."""
+    silver, increments = land.read("silver.usage_events"), land.read("speed.usage_increments")
+    by_load = ["load_id", "org_id", "service", "region"]
+    from cloudlake.common.usage import measures
+
+    expected = silver.groupBy(*by_load).agg(*measures())
+    found = increments.groupBy(*by_load).agg(*sum_measures())
+    assert_df_equality(found, expected, ignore_row_order=True, ignore_nullable=True)
+    assert increments.columns[-len(MEASURES) :] == list(MEASURES)
+    newest: dict[str, dict[str, Any]] = {}
+    for row in sorted(land.config.lake.rows("ops.reconciliation"), key=lambda row: row["counted_at"]):
+        newest[row["delivery"]] = row
+    totals = {
+        name: sum(row[name] for row in newest.values()) for name in ("landed", "accepted", "quarantined", "duplicates")
+    }
+    assert totals["landed"] == totals["accepted"] + totals["quarantined"] + totals["duplicates"]
+    assert totals["landed"] == land.read("bronze.usage_events").count()
+    assert totals["accepted"] == silver.count() == silver.select("event_id", "usage_date").distinct().count()
+    refused = land.config.lake.rows("quarantine.usage_events")
+    assert totals["quarantined"] == len(refused) == len({row["quarantine_id"] for row in refused})
+
+
+FIRST = [
+    *(event(n, day=1 + n % 3) for n in range(40)),
+    event(1, day=2),  # to the byte
+    event(2, day=3, unit=None, service=" COMPUTE "),  # conforms to the same content, so it is a repeat
+    event(3, day=1, cost_usd_increment=99),  # another content: the smaller line wins, and that is the cheap one
+    event(4, day=9),  # the id on another date is another event
+    "broken",
+    "broken",
+    event(50, service="quantum"),
+    event(51, value=None),
+]
+SECOND = [
+    event(5, day=3),
+    event(6, day=1, region="eu-west"),
+    "broken",
+    event(3, day=1, cost_usd_increment=99),
+    event(3, day=1, cost_usd_increment=98),
+    event(60, day=1),
+    event(61, day=20),
+]
+
+
+def test_repeats_and_contradictions_are_settled_within_and_across_micro_batches(make: MakeLand) -> None:
+    land = make("a")
+    land.put("one.jsonl", FIRST)
+    assert land.run() == (48, 42, 3, 3)
+    land.put("two.jsonl", SECOND)
+    assert land.run() == (7, 2, 2, 3)
+    assert land.refused() == {
+        "broken": ["malformed_json"],
+        event(50, service="quantum"): ["service_unknown"],
+        event(3, day=1, cost_usd_increment=99): ["event_id_conflict"],
+        event(6, day=1, region="eu-west"): ["event_id_conflict"],
+        event(3, day=1, cost_usd_increment=98): ["event_id_conflict"],
+    }
+    silver = {(row["event_id"], row["usage_date"].day): row for row in land.read("silver.usage_events").collect()}
+    assert (silver["evt_3", 1]["cost_usd"], silver["evt_6", 1]["region"]) == (pytest.approx(0.03), "us-east")
+    assert {("evt_4", 2), ("evt_4", 9), ("evt_60", 1), ("evt_61", 20)} <= set(silver)
+    assert {row["load_id"] for row in silver.values()} == {1_000_000_000, 1_000_000_001}
+    assert silver["evt_51", 1]["quality_flags"] == ["value_missing"]
+    assert silver["evt_60", 1]["_source_file"] == "usage_events_stream/two.jsonl"
+    assert_lawful(land)
+    assert land.run() == (0, 0, 0, 0), "nothing new"
+    assert land.config.lake.version("silver.usage_events") == 2, "nothing new commits nothing"
+
+
+def test_the_order_of_lines_and_files_within_a_micro_batch_does_not_matter(make: MakeLand) -> None:
+    one, other = make("one"), make("other")
+    shuffled = random.Random(7).sample(FIRST, len(FIRST))
+    one.put("a.jsonl", FIRST)
+    other.put("a.jsonl", shuffled[:20])
+    other.put("b.jsonl", shuffled[20:])
+    assert one.run() == other.run()
+    assert one.refused() == other.refused()
+    # Which of two equal repeats is kept shows nowhere but in the unit it may have had imputed.
+    assert_df_equality(one.silver().drop("unit_imputed"), other.silver().drop("unit_imputed"), ignore_row_order=True)
+
+
+def test_lines_reach_bronze_to_the_byte_whatever_the_file_is_called(make: MakeLand) -> None:
+    land = make("a b+c%20é")
+    land.put("x y+z%41.jsonl", [event(1), "", "  ", event(2)], end="\r\n")
+    land.put("tail.jsonl", [event(3)], end="")
+    (land.folder / "bytes.jsonl").write_bytes(b'\xff\xfe\r\n{"a":\rb}\n')
+    land.put("empty.jsonl", [])
+    for ignored in (".hidden.jsonl", "_part.jsonl", "growing.jsonl.tmp", "notes.txt"):
+        land.put(ignored, ["ignored"])
+    (land.folder / "nested").mkdir()
+    (land.folder / "nested" / "deep.jsonl").write_text("ignored\n")
+    (land.folder / "zipped.jsonl.gz").write_bytes(b"no gzip at all")
+    done = run_once(land.spark, land.config, "run")
+    assert (done.landed, done.accepted, done.quarantined) == (5, 3, 2)
+    assert ["zipped.jsonl.gz" in text for text in done.warnings] == [True]
+    lines = land.read("bronze.usage_events").selectExpr("cast(raw as binary) as raw", "_source_file").collect()
+    found = sorted((row["_source_file"].removeprefix("usage_events_stream/"), bytes(row["raw"])) for row in lines)
+    assert found == [
+        ("bytes.jsonl", b"\xff\xfe"),
+        ("bytes.jsonl", b'{"a":\rb}'),
+        ("tail.jsonl", event(3).encode()),
+        ("x y+z%41.jsonl", event(1).encode()),
+        ("x y+z%41.jsonl", event(2).encode()),
+    ]
+    assert_lawful(land)
+
+
+def test_grown_and_old_files_are_seen_and_missing_folders_told(make: MakeLand) -> None:
+    land = make("a")
+    assert "no .jsonl files" in run_once(land.spark, land.config, "run").warnings[0]
+    grown = land.put("grown.jsonl", [event(1)])
+    assert land.run() == (1, 1, 0, 0)
+    old = land.put("old.jsonl", [event(2)])
+    os.utime(old, (946684800, 946684800))
+    with grown.open("a") as more:
+        more.write(event(3) + "\n")
+    done = run_once(land.spark, land.config, "run")
+    assert done.accepted == 1, "a file as old as the century is read all the same"
+    assert [text.split(":")[0] for text in done.warnings] == ["usage_events_stream/grown.jsonl"]
+    grown.rename(grown.with_name("renamed.jsonl"))
+    assert land.run() == (2, 1, 0, 1), "under a new name, what was read already is a repeat"
+    shutil.rmtree(land.folder)
+    assert "no such folder" in run_once(land.spark, land.config, "run").warnings[0]
+    elsewhere = load_config(lake=str(land.root / "lake"), landing=str(land.root))
+    with pytest.raises(CloudlakeError, match="reads its events from .* Give the other landing zone a lake of its own"):
+        run_once(land.spark, elsewhere, "run")
+    with pytest.raises(ConfigurationError, match="no such landing folder"):
+        run_once(land.spark, load_config(lake=str(land.root / "lake"), landing="/nowhere"), "run")
+
+
+def test_lost_checkpoints_and_commit_files_change_nothing(make: MakeLand) -> None:
+    undisturbed, land = make("undisturbed"), make("disturbed")
+    for one in (undisturbed, land):
+        one.put("one.jsonl", FIRST)
+        one.run()
+    for job in ("bronze_usage_events", "silver_usage_events"):
+        for name in ("0", ".0.crc"):
+            (land.checkpoint(job) / "commits" / name).unlink()
+    land.run()
+    assert_lawful(land)
+    shutil.rmtree(land.checkpoint("bronze_usage_events"))
+    land.run()
+    shutil.rmtree(land.checkpoint("silver_usage_events"))
+    for one in (undisturbed, land):
+        one.put("two.jsonl", SECOND)
+        one.run()
+    shutil.rmtree(land.root / "lake" / "checkpoints")
+    for one in (undisturbed, land):
+        one.put("three.jsonl", [event(70), event(5, day=3), "worse"])
+        assert one.run() == (3, 1, 1, 1)
+    assert_df_equality(land.silver(), undisturbed.silver(), ignore_row_order=True)
+    assert land.refused() == undisturbed.refused()
+    loads = sorted(row[0] for row in land.read("silver.usage_events").select("load_id").distinct().collect())
+    assert loads == [1_000_000_000, 2_000_000_000, 3_000_000_000]
+    assert_lawful(land)
+
+
+def test_the_continuous_stream_takes_files_as_they_come_and_ends_its_batch_when_told(make: MakeLand) -> None:
+    land = make("a")
+    land.put("a.jsonl", FIRST)
+    stop, results = threading.Event(), []
+    config = land.config
+    quick = config.stream.model_copy(
+        update={"trigger": config.stream.trigger.model_copy(update={"interval_seconds": 0.2})}
+    )
+    config = Config(config.conf, config.landing, config.lake, config.settings, quick, config.registry)
+    thread = threading.Thread(target=lambda: results.append(run_continuously(land.spark, config, "run", stop)))
+    thread.start()
+    try:
+        wait_for(lambda: len(config.lake.rows("ops.reconciliation")) >= 1)
+        land.put("b.jsonl", SECOND)
+        wait_for(lambda: sum(row["landed"] for row in config.lake.rows("ops.reconciliation")) >= 55)
+    finally:
+        stop.set()
+        thread.join(60)
+    assert [(done.landed, done.accepted, done.load_id) for done in results] == [(55, 44, 1_000_000_001)]
+    assert land.run() == (0, 0, 0, 0), "the micro-batches at hand ended with their entry in the checkpoint"
+    assert_lawful(land)
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.1)
