@@ -89,35 +89,63 @@ def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:
     """Add `said`, a struct of the fields' texts: NULL where a line is not exactly one JSON object."""
     element = ", ".join(f"`{name}` STRING" for name in [*model.fields, "__end"])
     is_readable = (F.octet_length("raw") <= MAX_LINE_BYTES) & F.is_valid_utf8("raw")
-    line = F.when(is_readable, F.col("raw"))
-    rows = lines.withColumns({"_seal": F.xxhash64("raw").cast("string"), "_keys": F.json_object_keys(line)})
-    sealed = F.concat(F.lit("["), line, F.lit(',{"__end":"'), "_seal", F.lit('"}]'))
-    rows = rows.withColumn("_read", F.from_json(sealed, f"array<struct<{element}>>", _STRICT_JSON))
-    first, last = F.get("_read", F.lit(0)), F.get("_read", F.lit(1))
-    is_one_object = (
-        (F.size("_read") == 2)
-        & first.isNotNull()
-        & (last.getField("__end") == F.col("_seal"))
-        & (F.size("_keys") == F.size(F.array_distinct("_keys")))
+    rows = lines.withColumn("_seal", F.xxhash64("raw").cast("string"))
+    sealed = F.when(is_readable, F.concat(F.lit("["), "raw", F.lit(',{"__end":"'), "_seal", F.lit('"}]')))
+    rows = rows.withColumns(
+        {
+            "_read": F.from_json(sealed, f"array<struct<{element}>>", _STRICT_JSON),
+            "_has_escapes": F.contains("raw", F.lit("\\")),
+        }
     )
-    return rows.withColumn("said", F.when(is_one_object, first)).drop("_read", "_seal", "_keys")
+    first, last = F.get("_read", F.lit(0)), F.get("_read", F.lit(1))
+    is_alone = (F.size("_read") == 2) & first.isNotNull() & (last.getField("__end") == F.col("_seal"))
+    said = F.when(is_alone, first)
+    rows = rows.withColumn("said", said)
+    return rows.withColumn("said", F.when(_has_distinct_keys(model), F.col("said"))).drop("_read", "_seal")
+
+
+def _has_distinct_keys(model: EventModel) -> Column:
+    """Tell whether no key of the object stands twice in the line.
+
+    Each key has a colon of its own. Where the line has no more colons than fields with a value (those inside the
+    timestamp aside), no key can stand twice, and the line need not be parsed again to look.
+    """
+
+    def colons(text: Column) -> Column:
+        return F.octet_length(text) - F.octet_length(F.replace(text, F.lit(":"), F.lit("")))
+
+    said = F.col("said")
+    values = reduce(Column.__add__, [said.getField(name).isNotNull().cast("int") for name in model.fields])
+    in_time = F.coalesce(colons(said.getField("timestamp")), F.lit(0))
+    is_obvious = ~F.col("_has_escapes") & (colons(F.col("raw")) - in_time == values)
+    keys = F.json_object_keys("raw")
+    return is_obvious | (F.size(keys) == F.size(F.array_distinct(keys)))
 
 
 def trim_texts(rows: DataFrame, model: EventModel) -> DataFrame:
     """Replace `said` by a column `said_<field>` for each field: trimmed, NULL where nothing is left; adds `is_object`."""
+    # A blank at the edge of a text stands beside a quote, or is written as an escape or in more than one byte.
+    is_tidy = (
+        ~F.col("_has_escapes")
+        & (F.octet_length("raw") == F.length("raw"))
+        & ~F.contains("raw", F.lit('" '))
+        & ~F.contains("raw", F.lit(' "'))
+    )
     is_long = F.col("raw").rlike(r":\s*-?[0-9.]{16}")
     numbers = {
         c.source or name for name, c in model.contract.columns.items() if _is_number(c.type) and name != _VERSION
     }
-    rows = rows.withColumns({"_has_long_number": is_long, "is_object": F.col("said").isNotNull()})
+    rows = rows.withColumns({"_is_tidy": is_tidy, "_has_long_number": is_long, "is_object": F.col("said").isNotNull()})
     texts = {}
     for field in model.fields:
         text = F.col("said").getField(field)
         if field in numbers:
             text = _every_digit(field, text)
-        texts[f"said_{field}"] = F.btrim(text, F.lit(BLANKS))
-    trimmed = rows.withColumns(texts).drop("said", "_has_long_number")
-    return trimmed.withColumns({name: F.nullif(F.col(name), F.lit("")) for name in texts})
+        texts[f"said_{field}"] = text
+    rows = rows.withColumns(texts).drop("said", "_has_long_number", "_has_escapes")
+    trimmed = {name: F.when(F.col("_is_tidy"), F.col(name)).otherwise(F.btrim(name, F.lit(BLANKS))) for name in texts}
+    rows = rows.withColumns(trimmed).drop("_is_tidy")
+    return rows.withColumns({name: F.nullif(F.col(name), F.lit("")) for name in texts})
 
 
 def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:

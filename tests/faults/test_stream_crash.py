@@ -26,17 +26,12 @@ POINTS = [
     "stream_after_increments",
     "stream_after_reconciliation",
 ]
-RUN_AND_DIE = """
+RUN = """
 import sys
-from pathlib import Path
 from cloudlake.common.config import load_config
 from cloudlake.common.session import start_session
 from cloudlake.streaming.streaming_pipeline import run_once
-spark = start_session("crash")
-for lake, point in zip(sys.argv[2::2], sys.argv[3::2]):
-    import os
-    os.environ["CLOUDLAKE_CRASH_AT"] = point
-    run_once(spark, load_config(lake=lake, landing=sys.argv[1]), "killed")
+run_once(start_session("crash"), load_config(lake=sys.argv[1], landing=sys.argv[2]), "killed")
 """
 
 
@@ -57,18 +52,21 @@ def event(number: int, day: int, **changes: Any) -> str:
 
 
 def land(landing: Path, name: str, seed: int) -> None:
-    """A file with new events, repeats of its own and of earlier files, contradictions and broken lines."""
+    """A file with new events, repeats of its own and of earlier files, contradictions and broken lines.
+
+    The right content of an event is the smaller line, so it wins however a crash cuts the files into micro-batches.
+    """
     folder = landing / "usage_events_stream"
     folder.mkdir(parents=True, exist_ok=True)
     lines = [event(n, 1 + n % 4) for n in range(seed * 20, seed * 20 + 30)]
     lines += [event(n, 1 + n % 4, value=-1) for n in range(seed, seed + 5)]
-    lines += [event(seed * 20, 1 + seed * 20 % 4, region="eu-west"), "broken", f"broken {seed}", f"broken {seed}"]
+    lines += [event(seed * 20, 1 + seed * 20 % 4, region="us-west"), "broken", f"broken {seed}", f"broken {seed}"]
     (folder / name).write_text("\n".join(lines) + "\n")
 
 
 def die(lake: Path, landing: Path, point: str) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing"), "CLOUDLAKE_CRASH_AT": point}
-    command = [sys.executable, "-c", RUN_AND_DIE, str(landing), str(lake), point]
+    command = [sys.executable, "-c", RUN, str(lake), str(landing)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == -signal.SIGKILL, f"{point} was not reached:\n{done.stderr[-3000:]}"
 
