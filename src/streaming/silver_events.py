@@ -109,7 +109,7 @@ class SilverQuery:
             return True
         offset = self.checkpoint.newest_offset()
         if offset is None:
-            return True
+            return self.lake.has_files(BRONZE)
         next_version, index = int(offset["reservoirVersion"]), int(offset["index"])
         return index >= 0 or self.lake.version(BRONZE) >= next_version
 
@@ -134,6 +134,8 @@ class SilverQuery:
             counts = Counts(**self._note_of(load.load_id)["counts"])
         else:
             counts = self._append_events(lines, load)
+        if counts.landed == 0:
+            return
         crash_point("stream_after_silver")
         if counts.accepted:
             self._append_increments(lines.sparkSession, load.load_id)

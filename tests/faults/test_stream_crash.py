@@ -98,6 +98,7 @@ def assert_equal(spark: SparkSession, found: Config, expected: Config) -> None:
         silver.groupBy(*key).agg(*measures()),
         ignore_row_order=True,
         ignore_nullable=True,
+        ignore_metadata=True,
     )
 
 

@@ -161,6 +161,27 @@ def test_tracked_columns_may_gain_a_column_that_the_history_never_had(spark: Spa
         apply_snapshot(spark, target, wider, keys=["id"], snapshot_at=4, tracked=["name"])
 
 
+@pytest.mark.parametrize("kind", ["timestamp", "date", "timestamp_ntz"])
+def test_effective_from_has_the_type_of_the_sequence(spark: SparkSession, tmp_path: Path, kind: str) -> None:
+    target = str(tmp_path / "history")
+    day = "2024-01-{:02d}" if kind == "date" else "2024-01-{:02d} 01:02:03.000456"
+    for batch in ([(1, "a", 1), (1, "b", 9)], [(1, "c", 5), (2, "d", 20)]):
+        rows = frame(spark, [(key, name, day.format(at)) for key, name, at in batch], "id int, name string, seq string")
+        apply_changes(
+            spark, target, rows.selectExpr("id", "name", f"CAST(seq AS {kind})"), keys=["id"], sequence_by="seq"
+        )
+    history = read_path(spark, target)
+    assert history.schema["effective_from"].dataType.simpleString() == kind
+    found = history.selectExpr("name", "CAST(effective_from AS STRING)", "CAST(effective_to AS STRING)").orderBy("name")
+    days = {at: day.format(at) for at in (1, 5, 9, 20)}
+    assert [tuple(row) for row in found.collect()] == [
+        ("a", days[1], days[5]),
+        ("b", days[9], None),
+        ("c", days[5], days[9]),
+        ("d", days[20], None),
+    ]
+
+
 def test_as_of_and_join_as_of_follow_the_facts_own_time(spark: SparkSession, tmp_path: Path) -> None:
     target = str(tmp_path / "history")
     for day, rows in enumerate(([(1, "a"), (2, "b")], [(1, "c")], [(1, "c"), (2, "d")])):

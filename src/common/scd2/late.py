@@ -71,7 +71,7 @@ def _rewoven(told: Snapshot, known: DataFrame, words: Sequence[DataFrame], keys:
 
 
 def _state_at(told: Snapshot, resolved: DataFrame, at: Time) -> DataFrame:
-    """What was known of each key at a time, in the form that `_compared` takes."""
+    """What was known of each key at a time, in the form that `compared` takes."""
     shape = told.shape
     newest = Window.partitionBy(*shape.keys).orderBy(F.desc("_at"))
     moment = literal(at, shape.time_type)

@@ -35,7 +35,7 @@ def tell_newest(told: Snapshot, said: DataFrame) -> MergeResult:
 
 
 def _current(told: Snapshot, history: DataFrame | None) -> DataFrame:
-    """What the current versions say of each key, in the form that `_compared` takes."""
+    """What the current versions say of each key, in the form that `compared` takes."""
     shape = told.shape
     others = [name for name in shape.all_columns if name not in shape.keys]
     if history is None:
