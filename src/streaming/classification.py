@@ -17,6 +17,7 @@ from ..common.usage import EventModel
 KEY = ("event_id", "usage_date")
 IS_VALID = "size(_reasons) = 0"
 IS_REFUSED = "size(_reasons) > 0"
+_ARRIVAL = ("_source_file", "_ingested_at")
 
 
 def fingerprint() -> Column:
@@ -60,7 +61,7 @@ def _settle_keys(valid: DataFrame, earlier: DataFrame | None, model: EventModel)
     if earlier is not None:
         first = earlier.select(*KEY, content.alias("_content"), F.lit(True).alias("_came_first"))
         contenders = contenders.unionByName(first, allowMissingColumns=True)
-    in_order = Window.partitionBy(*KEY).orderBy(F.desc("_came_first"), "raw", "_source_file")
+    in_order = Window.partitionBy(*KEY).orderBy(F.desc("_came_first"), "raw", *_ARRIVAL)
     contenders = contenders.withColumns(
         {"_rank": F.row_number().over(in_order), "_winner": F.first("_content").over(in_order)}
     ).where(~F.col("_came_first"))
@@ -87,7 +88,7 @@ def _settle_refused(rows: DataFrame, refused_earlier: DataFrame | None, model: E
         rows = rows.withColumn("_known", F.lit(None).cast("boolean"))
     # Rows that are not refused are spread, so that they do not all meet in the window of NULL.
     place = F.coalesce("quarantine_id", F.col("_fingerprint").cast("string"))
-    rank = F.row_number().over(Window.partitionBy(place).orderBy("_source_file"))
+    rank = F.row_number().over(Window.partitionBy(place).orderBy("raw", *_ARRIVAL))
     is_repeat = is_refused & ((F.col("_rank") > 1) | F.col("_known").isNotNull())
     rows = rows.withColumn("_rank", rank)
     return rows.withColumn("_outcome", F.when(is_repeat, F.lit("duplicate")).otherwise(F.col("_outcome"))).drop(

@@ -140,7 +140,7 @@ class SilverQuery:
         if counts.accepted:
             self._append_increments(lines.sparkSession, load.load_id)
         crash_point("stream_after_increments")
-        self._reconcile(load, counts)
+        self._reconcile(self._note(load, counts))
         crash_point("stream_after_reconciliation")
         self._add(counts)
 
@@ -214,10 +214,11 @@ class SilverQuery:
         transaction = Checkpoint(self.lake.root, JOB, generation).transaction(batch_id)
         self.lake.append(rows, INCREMENTS, note={"load_id": load_id, "run_id": self.run_id}, transaction=transaction)
 
-    def _reconcile(self, load: Load, counts: Counts) -> None:
+    def _reconcile(self, note: Mapping[str, Any]) -> None:
+        counts = Counts(**note["counts"])
         row = {
             "table": SILVER,
-            "delivery": str(load.load_id),
+            "delivery": str(note["load_id"]),
             "run_id": self.run_id,
             "counted_at": now_utc(),
             "landed": counts.landed,
@@ -230,15 +231,14 @@ class SilverQuery:
             "superseded": 0,
             "reasons": json.dumps(counts.reasons, sort_keys=True),
             "flags": json.dumps(counts.flags, sort_keys=True),
-            "from_version": load.from_version,
-            "to_version": load.to_version,
+            "from_version": note["from_version"],
+            "to_version": note["to_version"],
         }
-        self.lake.append_small([row], self.config.registry[RECONCILIATION], self._note(load, counts))
+        self.lake.append_small([row], self.config.registry[RECONCILIATION], note)
 
     def _note(self, load: Load, counts: Counts) -> dict[str, Any]:
         return {
             "load_id": load.load_id,
-            "batch": load.batch_id,
             "run_id": self.run_id,
             "source": self.checkpoint.begun["source"],
             "from_version": load.from_version,
@@ -277,24 +277,25 @@ class SilverQuery:
         Where silver has its rows, its increments and counts are derived from them. Where it has not, its lines will
         come again under another load_id, so what it refused is taken back.
         """
-        counted, written = self._newest_note(RECONCILIATION), self._newest_note(SILVER)
-        last = counted
-        if written.get("load_id", 0) > counted.get("load_id", 0):
+        last, written = self._last_counted(), self._newest_note(SILVER)
+        if written.get("load_id", 0) > last.get("load_id", 0):
             last = written
             self._append_increments(self.spark, last["load_id"])
-            position = last["next"]
-            load = Load(
-                last["load_id"],
-                last["batch"],
-                last["from_version"],
-                last["to_version"],
-                position["version"],
-                position["index"],
-            )
-            self._reconcile(load, Counts(**last["counts"]))
-        if last and self._newest_note(QUARANTINE).get("load_id", 0) > last["load_id"]:
-            self.lake.delete(QUARANTINE, f"load_id > {last['load_id']}", note={"run_id": self.run_id})
+            self._reconcile(last)
+        done = last.get("load_id", 0)
+        if self._newest_note(QUARANTINE).get("load_id", 0) > done:
+            self.lake.delete(QUARANTINE, f"load_id > {done}", note={"run_id": self.run_id})
         return last
+
+    def _last_counted(self) -> dict[str, Any]:
+        """Return the note of the newest count; from its row, where the log no longer goes back to its commit."""
+        note = self._newest_note(RECONCILIATION)
+        rows = [row for row in self.lake.rows(RECONCILIATION) if row["table"] == SILVER]
+        if note or not rows:
+            return note
+        newest = max(rows, key=lambda row: int(row["delivery"]))
+        position = {"version": newest["to_version"] + 1, "index": -1}
+        return {"load_id": int(newest["delivery"]), "source": self.lake.table_id(BRONZE), "next": position}
 
 
 @contextmanager

@@ -72,15 +72,19 @@ def run_continuously(spark: SparkSession, config: Config, run_id: str, stop: thr
     bronze.folder.mkdir(parents=True, exist_ok=True)
     silver = SilverQuery(spark, config, run_id)
     interval = f"{config.stream.trigger.interval_seconds} seconds"
-    queries = [(job, _start(job, stop, processingTime=interval)) for job in (bronze, silver)]
+    running: list[tuple[BronzeQuery | SilverQuery, StreamingQuery]] = [
+        (bronze, _start(bronze, stop, processingTime=interval))
+    ]
     try:
-        while not stop.wait(_POLL_SECONDS) and all(query.isActive for _, query in queries):
-            pass
+        while not stop.wait(_POLL_SECONDS) and all(query.isActive for _, query in running):
+            # Delta has nothing to stream from before there is a first line, or a next one after a lost checkpoint.
+            if len(running) == 1 and silver.has_work():
+                running.append((silver, _start(silver, stop, processingTime=interval)))
     finally:
         stop.set()
-        for _, query in queries:
+        for _, query in running:
             _stop_after_batch(query)
-    for job, query in queries:
+    for job, query in running:
         _raise_failure(job, query)
     bronze.listed = bronze.list_files()
     return _result(silver, started, bronze.reconcile_files())

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from chispa import assert_df_equality
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.usage import measures, sum_measures
+from cloudlake.streaming import bronze_events, silver_events
 from cloudlake.streaming.streaming_pipeline import run_once
 from pyspark.sql import SparkSession
 
@@ -30,6 +32,7 @@ RUN = """
 import sys
 from cloudlake.common.config import load_config
 from cloudlake.common.session import start_session
+from cloudlake.streaming import bronze_events, silver_events
 from cloudlake.streaming.streaming_pipeline import run_once
 run_once(start_session("crash"), load_config(lake=sys.argv[1], landing=sys.argv[2]), "killed")
 """
@@ -102,20 +105,61 @@ def assert_equal(spark: SparkSession, found: Config, expected: Config) -> None:
     )
 
 
+class Crash(Exception):
+    """Stands for a kill: nothing after it is written."""
+
+
+@pytest.fixture
+def crash_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    wanted = [""]
+
+    def crash_point(name: str) -> None:
+        if name == wanted[0]:
+            raise Crash(name)
+
+    monkeypatch.setattr(bronze_events, "crash_point", crash_point)
+    monkeypatch.setattr(silver_events, "crash_point", crash_point)
+
+    def at(name: str) -> None:
+        wanted[0] = name
+
+    return at
+
+
+def assert_equals_a_clean_run(spark: SparkSession, config: Config, tmp_path: Path, files: int) -> None:
+    clean = load_config(lake=str(tmp_path / "clean"), landing=str(tmp_path / "again"))
+    for number in range(files):
+        land(tmp_path / "again", f"{number}.jsonl", number)
+    run_once(spark, clean, "clean")
+    run_once(spark, config, "last")
+    assert_equal(spark, config, clean)
+
+
 @pytest.mark.parametrize("loses_checkpoint", [False, True], ids=["checkpoint kept", "checkpoint lost as well"])
-def test_a_stream_killed_at_every_point_in_turn_ends_as_if_nothing_had_happened(
-    spark: SparkSession, tmp_path: Path, loses_checkpoint: bool
+def test_a_stream_that_dies_at_every_point_in_turn_ends_as_if_nothing_had_happened(
+    spark: SparkSession, tmp_path: Path, crash_at: Callable[[str], None], loses_checkpoint: bool
 ) -> None:
     landing, lake = tmp_path / "landing", tmp_path / "lake"
+    config = load_config(lake=str(lake), landing=str(landing))
     for number, point in enumerate(POINTS):
         land(landing, f"{number}.jsonl", number)
-        die(lake, landing, point)
+        crash_at(point)
+        with pytest.raises(Crash, match=point):
+            run_once(spark, config, "dies")
         if loses_checkpoint:
             shutil.rmtree(lake / "checkpoints")
-    clean = load_config(lake=str(tmp_path / "clean"), landing=str(tmp_path / "again"))
-    for number in range(len(POINTS)):
-        land(tmp_path / "again", f"{number}.jsonl", number)
-        run_once(spark, clean, "clean")
-    killed = load_config(lake=str(lake), landing=str(landing))
-    run_once(spark, killed, "last")
-    assert_equal(spark, killed, clean)
+    crash_at("")
+    assert_equals_a_clean_run(spark, config, tmp_path, len(POINTS))
+
+
+@pytest.mark.parametrize(
+    "points", [["stream_after_silver"], pytest.param(POINTS, marks=pytest.mark.soak)], ids=["one", "every one"]
+)
+def test_a_killed_process_leaves_a_lake_that_the_next_one_goes_on_with(
+    spark: SparkSession, tmp_path: Path, points: list[str]
+) -> None:
+    landing, lake = tmp_path / "landing", tmp_path / "lake"
+    for number, point in enumerate(points):
+        land(landing, f"{number}.jsonl", number)
+        die(lake, landing, point)
+    assert_equals_a_clean_run(spark, load_config(lake=str(lake), landing=str(landing)), tmp_path, len(points))

@@ -257,7 +257,6 @@ def test_lost_checkpoints_and_commit_files_change_nothing(make: MakeLand) -> Non
 
 def test_the_continuous_stream_takes_files_as_they_come_and_ends_its_batch_when_told(make: MakeLand) -> None:
     land = make("a")
-    land.put("a.jsonl", FIRST)
     stop, results = threading.Event(), []
     config = land.config
     quick = config.stream.model_copy(
@@ -267,6 +266,8 @@ def test_the_continuous_stream_takes_files_as_they_come_and_ends_its_batch_when_
     thread = threading.Thread(target=lambda: results.append(run_continuously(land.spark, config, "run", stop)))
     thread.start()
     try:
+        time.sleep(2)  # The folder is empty when the stream starts.
+        land.put("a.jsonl", FIRST)
         wait_for(lambda: len(config.lake.rows("ops.reconciliation")) >= 1)
         land.put("b.jsonl", SECOND)
         wait_for(lambda: sum(row["landed"] for row in config.lake.rows("ops.reconciliation")) >= 55)
