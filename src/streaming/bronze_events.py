@@ -82,7 +82,7 @@ class BronzeQuery:
 
     def stream(self) -> DataFrame:
         """Return the stream of lines with their provenance."""
-        pattern = f"{_literal(self.folder)}/*.jsonl"
+        pattern = f"{self.folder}/*.jsonl"
         limit = {"maxBytesPerTrigger": str(size_in_bytes(self.config.stream.trigger.max_bytes))}
         reader = self.spark.readStream.format("text").options(lineSep="\n", maxFileAge=_MAX_FILE_AGE, **limit)
         return lines_of(reader.load(pattern), self.config.landing)
@@ -160,18 +160,13 @@ class BronzeQuery:
         now = now_utc()
         missing = [file for file in files if file.path not in held and file.size > 0]
         if missing:
-            paths = [_literal(self.config.landing / file.path) for file in missing]
+            paths = [str(self.config.landing / file.path) for file in missing]
             text = self.spark.read.option("lineSep", "\n").text(paths)
             lines = lines_of(text, self.config.landing)
             rows = lines.withColumns({"_ingested_at": F.lit(now), "ingest_date": F.lit(now.date())})
             self._append(rows, missing, now)
         self._register([file for file in files if file not in missing], now, self.config.lake.version(BRONZE))
         return [f"{file.path}: Spark's file source passed it over; it was ingested apart" for file in missing]
-
-
-def _literal(path: Path) -> str:
-    """Return a path as a pattern that matches nothing else; Hadoop escapes by a backslash, other than glob.escape."""
-    return re.sub(r"([\\*?\[\]{}])", r"\\\1", str(path))
 
 
 def lines_of(text: DataFrame, landing: Path) -> DataFrame:

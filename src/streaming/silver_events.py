@@ -107,11 +107,10 @@ class SilverQuery:
         """Tell whether bronze has lines that silver has not seen, or a micro-batch is unfinished."""
         if self.checkpoint.has_unfinished_batch():
             return True
-        offset = self.checkpoint.newest_offset()
-        if offset is None:
-            return self.lake.has_files(BRONZE)
-        next_version, index = int(offset["reservoirVersion"]), int(offset["index"])
-        return index >= 0 or self.lake.version(BRONZE) >= next_version
+        begin_at = {"reservoirVersion": self.checkpoint.begun["from_version"], "index": -1}
+        offset = self.checkpoint.newest_offset() or begin_at
+        is_behind = int(offset["index"]) >= 0 or self.lake.version(BRONZE) >= int(offset["reservoirVersion"])
+        return is_behind and self.lake.has_files(BRONZE)
 
     def stream(self) -> DataFrame:
         """Return the stream of bronze's lines from where this generation begins."""

@@ -96,6 +96,10 @@ def _require_landing(config: Config) -> None:
             f"{config.landing}: there is no such landing folder; name it with --landing, or make one with "
             f"scripts/generate_landing_data.py --out {config.landing}"
         )
+    if set(str(config.landing)) & set("*?[]{}\\"):
+        raise ConfigurationError(
+            f"{config.landing}: Spark's file source takes * ? [ ] {{ }} and \\ for a pattern; give the landing folder another name"
+        )
 
 
 def _run_to_end(job: BronzeQuery | SilverQuery) -> None:

@@ -135,13 +135,17 @@ def assert_equals_a_clean_run(spark: SparkSession, config: Config, tmp_path: Pat
     assert_equal(spark, config, clean)
 
 
-@pytest.mark.parametrize("loses_checkpoint", [False, True], ids=["checkpoint kept", "checkpoint lost as well"])
+@pytest.mark.parametrize(
+    ("points", "loses_checkpoint"),
+    [(POINTS, False), (["stream_after_quarantine", "stream_after_silver", "stream_after_reconciliation"], True)],
+    ids=["checkpoint kept", "checkpoint lost as well"],
+)
 def test_a_stream_that_dies_at_every_point_in_turn_ends_as_if_nothing_had_happened(
-    spark: SparkSession, tmp_path: Path, crash_at: Callable[[str], None], loses_checkpoint: bool
+    spark: SparkSession, tmp_path: Path, crash_at: Callable[[str], None], points: list[str], loses_checkpoint: bool
 ) -> None:
     landing, lake = tmp_path / "landing", tmp_path / "lake"
     config = load_config(lake=str(lake), landing=str(landing))
-    for number, point in enumerate(POINTS):
+    for number, point in enumerate(points):
         land(landing, f"{number}.jsonl", number)
         crash_at(point)
         with pytest.raises(Crash, match=point):
@@ -149,7 +153,7 @@ def test_a_stream_that_dies_at_every_point_in_turn_ends_as_if_nothing_had_happen
         if loses_checkpoint:
             shutil.rmtree(lake / "checkpoints")
     crash_at("")
-    assert_equals_a_clean_run(spark, config, tmp_path, len(POINTS))
+    assert_equals_a_clean_run(spark, config, tmp_path, len(points))
 
 
 @pytest.mark.parametrize(

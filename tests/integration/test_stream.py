@@ -180,7 +180,7 @@ def test_the_order_of_lines_and_files_within_a_micro_batch_does_not_matter(make:
 
 
 def test_lines_reach_bronze_to_the_byte_whatever_the_file_is_called(make: MakeLand) -> None:
-    land = make("a", landing="b c+d%20é [1]")
+    land = make("a", landing="b c+d%20é")
     land.put("x y+z%41.jsonl", [event(1), "", "  ", event(2)], end="\r\n")
     land.put("tail.jsonl", [event(3)], end="")
     (land.folder / "bytes.jsonl").write_bytes(b'\xff\xfe\r\n{"a":\rb}\n')
@@ -226,6 +226,9 @@ def test_grown_and_old_files_are_seen_and_missing_folders_told(make: MakeLand) -
         run_once(land.spark, elsewhere, "run")
     with pytest.raises(ConfigurationError, match="no such landing folder"):
         run_once(land.spark, load_config(lake=str(land.root / "lake"), landing="/nowhere"), "run")
+    (land.root / "a[b]").mkdir()
+    with pytest.raises(ConfigurationError, match="give the landing folder another name"):
+        run_once(land.spark, load_config(lake=str(land.root / "lake"), landing=str(land.root / "a[b]")), "run")
 
 
 def test_lost_checkpoints_and_commit_files_change_nothing(make: MakeLand) -> None:
