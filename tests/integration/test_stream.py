@@ -196,8 +196,8 @@ def test_lines_reach_bronze_to_the_byte_whatever_the_file_is_called(make: MakeLa
     lines = land.read("bronze.usage_events").selectExpr("cast(raw as binary) as raw", "_source_file").collect()
     found = sorted((row["_source_file"].removeprefix("usage_events_stream/"), bytes(row["raw"])) for row in lines)
     assert found == [
-        ("bytes.jsonl", b"\xff\xfe"),
         ("bytes.jsonl", b'{"a":\rb}'),
+        ("bytes.jsonl", b"\xff\xfe"),
         ("tail.jsonl", event(3).encode()),
         ("x y+z%41.jsonl", event(1).encode()),
         ("x y+z%41.jsonl", event(2).encode()),
