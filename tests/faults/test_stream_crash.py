@@ -20,6 +20,8 @@ from cloudlake.streaming import bronze_events, silver_events
 from cloudlake.streaming.streaming_pipeline import run_once
 from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.soak  # many restarts: several minutes on two cores
+
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = [
     "stream_after_bronze",
