@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from typing import Any
@@ -24,26 +23,9 @@ from ..common.faults import crash_point
 from ..common.runs import StepResult
 from ..common.schemas import spark_schema
 from ..common.session import Sessions
-from .gold import customers, revenue, support, usage_marts
+from .gold import MARTS
 
 EVENTS = "silver.usage_events"
-
-
-@dataclass(frozen=True)
-class Mart:
-    """How a mart is computed: its function takes the contract's inputs in order, then the business date if it asks."""
-
-    compute: Callable[..., DataFrame]
-    takes_business_date: bool = False
-
-
-MARTS = {
-    "gold.usage_daily": Mart(usage_marts.usage_daily),
-    "gold.org_daily_usage_by_service": Mart(usage_marts.org_daily_usage_by_service),
-    "gold.revenue_by_org_month": Mart(revenue.revenue_by_org_month),
-    "gold.tickets_by_org_date": Mart(support.tickets_by_org_date, takes_business_date=True),
-    "gold.customer_summary": Mart(customers.customer_summary),
-}
 
 
 class Pins:
@@ -101,7 +83,7 @@ def is_current(config: Config, table: Table, pins: Pins) -> bool:
     found = config.lake.last_note(table.name)
     if any(found.get(key) != value for key, value in note_of(config, table, pins.versions).items()):
         return False
-    if not MARTS[table.name].takes_business_date:
+    if not MARTS[table.name].takes_as_of:
         return True
     return bool(found.get("date_source") == pins.date_source) or found.get("as_of") == str(pins.business_date)
 
@@ -119,7 +101,7 @@ def build(
         return StepResult(skipped=True, message="inputs unchanged")
     mart = MARTS[table.name]
     note = note_of(config, table, pins.versions) | {"run_id": run_id, "load_id": 0}
-    if mart.takes_business_date:
+    if mart.takes_as_of:
         if pins.business_date is None:
             return StepResult(skipped=True, message="no events yet, so no business date; name one with --as-of")
         note |= {"as_of": str(pins.business_date), "date_source": pins.date_source}
@@ -127,9 +109,10 @@ def build(
         note["load_id"] = pins.load_id
     spark = sessions()
     inputs = [config.lake.read(spark, name, version) for name, version in note["inputs"].items()]
-    arguments = [pins.business_date] if mart.takes_business_date else []
     schema = spark_schema(table)
-    rows = mart.compute(*inputs, *arguments)
+    definitions = config.settings.definitions.model_dump()
+    as_of = {"as_of": pins.business_date} if mart.takes_as_of else {}
+    rows = mart.compute(*inputs, **mart.arguments(**definitions, **table.parameters, **as_of))
     rows = rows.select(*(F.col(name).cast(schema[name].dataType).alias(name) for name in table.column_names))
     rows = rows.coalesce(1).persist()
     try:
@@ -179,6 +162,6 @@ def describe(config: Config, table: Table, as_of: date | None, full_reload: bool
         return f"rebuilds it: {', '.join(changed)} changed"
     if found.get("fingerprint") != wanted["fingerprint"]:
         return "rebuilds it: its contract or a setting changed"
-    if MARTS[table.name].takes_business_date and as_of and found.get("as_of") != str(as_of):
+    if MARTS[table.name].takes_as_of and as_of and found.get("as_of") != str(as_of):
         return f"rebuilds it: business date {found.get('as_of')} → {as_of}"
     return "skips it, unless this run changes an input"

@@ -99,6 +99,8 @@ class Table(_Declared):
     freshness: Freshness | None = None
     no_statistics: tuple[str, ...] = ()
     """Columns left out of the file statistics, beside those marked pii."""
+    parameters: dict[str, Any] = {}
+    """Thresholds, weights and windows of its transform, which takes each as a keyword argument."""
 
     @property
     def layer(self) -> str:

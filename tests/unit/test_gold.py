@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from cloudlake.batch.gold import customers, revenue, support, usage_marts
+from cloudlake.batch.gold import MARTS, customers, revenue, support, usage_marts
+from cloudlake.common.config import Definitions, load_config
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -22,6 +23,14 @@ def events(spark: SparkSession, rows: list[tuple[Any, ...]]) -> DataFrame:
         F.col("value").cast("decimal(20,6)").alias("value"), F.col("cost").cast("decimal(18,6)").alias("cost_usd"),
         F.col("carbon").cast("decimal(20,9)").alias("carbon_kg"), F.col("tokens").alias("genai_tokens"),
     )  # fmt: skip
+
+
+def test_each_gold_contract_has_its_function_and_each_of_its_parameters_is_taken() -> None:
+    declared = {table.name: table for table in load_config().registry.layer("gold")}
+    assert set(MARTS) == set(declared)
+    for name, mart in MARTS.items():
+        taken = mart.keywords - {"as_of"} - set(Definitions.model_fields)
+        assert taken == set(declared[name].parameters), name
 
 
 def test_measures_are_zero_where_nothing_is_and_null_where_nothing_was_reported(spark: SparkSession) -> None:
@@ -119,7 +128,7 @@ def test_a_ticket_counts_as_resolved_only_by_the_business_date(spark: SparkSessi
         ],
         "org_id string, severity string, created_at timestamp, resolved_at timestamp, resolution_hours decimal(20,6), csat int, sla_breached boolean",
     )
-    found = {row["severity"]: row for row in support.tickets_by_org_date(rows, date(2025, 7, 3)).collect()}
+    found = {row["severity"]: row for row in support.tickets_by_org_date(rows, as_of=date(2025, 7, 3)).collect()}
     assert set(found) == {"high", None}, "created after the business date is outside"
     high = found["high"]
     assert (high["tickets"], high["resolved"], high["open"], high["sla_breached"], high["sla_breach_rate"]) == (

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 
-def tickets_by_org_date(tickets: DataFrame, as_of: date) -> DataFrame:
+def tickets_by_org_date(tickets: DataFrame, *, as_of: date) -> DataFrame:
     """One row for each org_id, date of creation and severity, of the tickets created by the business date.
 
     A ticket is resolved where it was resolved by the business date; `open` counts the rest.
