@@ -15,7 +15,7 @@ from typing import Any
 
 from pyspark.sql import DataFrame
 
-from . import customers, revenue, support, usage_marts
+from . import customers, marketing, revenue, support, usage_marts
 
 
 @dataclass(frozen=True)
@@ -45,5 +45,9 @@ MARTS: Mapping[str, Mart] = {
     "gold.org_daily_usage_by_service": Mart(usage_marts.org_daily_usage_by_service),
     "gold.revenue_by_org_month": Mart(revenue.revenue_by_org_month),
     "gold.tickets_by_org_date": Mart(support.tickets_by_org_date),
+    "gold.support_monthly": Mart(support.support_monthly),
+    "gold.nps_by_month": Mart(support.nps_by_month),
+    "gold.marketing_effectiveness": Mart(marketing.marketing_effectiveness),
     "gold.customer_summary": Mart(customers.customer_summary),
+    "gold.user_activity": Mart(customers.user_activity),
 }
