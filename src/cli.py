@@ -114,6 +114,9 @@ def build_parser() -> argparse.ArgumentParser:
     gate.add_argument("--rule", required=True, metavar="RULE", help="the gate that stopped it, as its message names it")
     gate.add_argument("--reason", required=True, metavar="TEXT", help="why it is right to go on")
 
+    rollback = _add(verbs, "rollback", "Put an earlier run's gold tables in force again, all at once.")
+    rollback.add_argument("--to", metavar="RUN", help="the run that published them (default: the one before)")
+
     history = _add(
         verbs,
         "history",
@@ -163,6 +166,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
         return commands.status(config, options.check, options.json)
     if options.command == "gate":
         return commands.accept_gate(config, options.run, options.rule, options.reason)
+    if options.command == "rollback":
+        return commands.rollback(config, options.to)
     if options.command == "history":
         return commands.history(config, options.table, options.key)
     require_java()

@@ -17,7 +17,7 @@ from .batch import bronze_ingestion, pipeline
 from .common import gates
 from .common.config import Config
 from .common.errors import ConfigurationError, LockedError
-from .common.runs import Step, StepRecord, StepResult, new_run_id, now_utc, process_lock, record_step
+from .common.runs import Expected, Step, StepRecord, StepResult, new_run_id, now_utc, process_lock, record_step
 from .common.session import PROJECT_ROOT, Sessions
 from .serving import publish, serving_layer
 
@@ -46,7 +46,7 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
                 "publish",
                 (),
                 lambda: publish.publish(config, run_id),
-                lambda: "puts what was built in force",
+                lambda expected: "puts what was built in force",
                 waits=tuple(table.name for table in config.registry.layer("gold")),
                 closing=True,
             ),
@@ -54,7 +54,7 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
                 "serving.org_daily_usage",
                 ("publish",),
                 lambda: serving_layer.serve(sessions, config, run_id),
-                lambda: "merges the speed and the batch view",
+                lambda expected: "merges the speed and the batch view",
                 waits=("publish", EVENTS),
             ),
         ]
@@ -112,14 +112,20 @@ def _stream_step(sessions: Sessions, config: Config, run_id: str, stack: ExitSta
             or ("nothing new" if not result.landed else f"{result.micro_batches} micro-batch(es)"),
         )
 
-    return Step(EVENTS, (), run, lambda: "catches the stream up, where none is running")
+    def plan(expected: Expected) -> str:
+        from .streaming import pending
+
+        return pending.describe(config, expected)
+
+    return Step(EVENTS, (), run, plan)
 
 
 def _dry_run(steps: list[Step], config: Config) -> int:
     order = {name: position for position, name in enumerate([*config.registry.order(), "publish"])}
     print("A run would do this; nothing has been written.")
+    expected: Expected = {}
     for step in sorted(steps, key=lambda step: order.get(step.name, len(order))):
-        print(f"  {step.name:36} {step.plan()}")
+        print(f"  {step.name:36} {step.plan(expected)}")
     return 0
 
 
@@ -215,6 +221,18 @@ def status(config: Config, check: bool, as_json: bool) -> int:
     else:
         status_page.show(found)
     return 1 if check and found["problems"] else 0
+
+
+def rollback(config: Config, to: str | None) -> int:
+    """Put an earlier publication in force."""
+    with process_lock(config.lake, "batch", new_run_id(now_utc())):
+        left, target = publish.rollback(config, to)
+    print(f"in force: {len(target.tables)} tables of run {target.run_id}, published {target.published_at}")
+    print(f"left:     run {left.run_id}; to return to it: cloudlake rollback --to {left.run_id}")
+    print(
+        "The served tables follow with scripts/run_serving_layer.sh; the next run that builds something publishes anew."
+    )
+    return 0
 
 
 def accept_gate(config: Config, run_id: str, rule: str, reason: str) -> int:

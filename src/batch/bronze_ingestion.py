@@ -28,7 +28,7 @@ from ..common.config import Config
 from ..common.contracts import Table
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
-from ..common.runs import StepResult
+from ..common.runs import Expected, StepResult
 from ..common.session import Sessions
 
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -301,8 +301,8 @@ def _drift_message(files: Iterable[LandedFile], table: Table) -> str:
     return "; ".join(parts)
 
 
-def describe(config: Config, table: Table, snapshot_at: datetime | None) -> str:
-    """Say what a run would ingest, without writing anything."""
+def describe(config: Config, table: Table, snapshot_at: datetime | None, expected: Expected) -> str:
+    """Say what a run would ingest, without writing anything; what it would change is added to `expected`."""
     rows = config.lake.rows("ops.landed_files")
     last = {row["path"]: row["sha256"] for row in sorted(rows, key=lambda row: row["ingested_at"])}
     found = [inspect(path, config.landing, table, snapshot_at) for path in find_files(config.landing, table)]
@@ -311,5 +311,6 @@ def describe(config: Config, table: Table, snapshot_at: datetime | None) -> str:
     good = [file for file in new if not file.reason]
     if not good:
         return f"skips it: nothing new{refused}" if found else f"fails: {table.file} is missing in {config.landing}"
+    expected[table.name] = None
     size = sum(file.size_bytes for file in good)
     return f"ingests {len(good)} file(s), {size:,} bytes: {', '.join(file.path for file in good[:5])}{' …' if good[5:] else ''}{refused}"

@@ -1,31 +1,32 @@
 """Silver → gold: each mart read from pinned inputs, computed by its pure function, checked, and replaced in one commit.
 
-A mart is skipped where nothing that goes into it has changed: the commit of a mart notes the versions of its inputs,
-the business date, and a fingerprint of its contract and settings.
+The commit of a mart notes the versions of its inputs, the business date, and a fingerprint of its contract and
+settings. From that follows what a run has to rebuild (gold_refresh.py): nothing, some days or months, or all.
 """
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Mapping
 from datetime import date
 from functools import cached_property
 from typing import Any
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ..common.config import Config
 from ..common.contracts import Table
 from ..common.errors import QualityGateError
 from ..common.faults import crash_point
-from ..common.runs import StepResult
+from ..common.runs import Expected, StepResult
 from ..common.schemas import spark_schema
 from ..common.session import Sessions
-from .gold import MARTS
+from .gold import MARTS, Mart
+from .gold_refresh import Plan, inputs_for, note_of, plan, sql_list, within
 
 EVENTS = "silver.usage_events"
+ROWS_PER_FILE = 100_000
 
 
 class Pins:
@@ -71,57 +72,63 @@ class Pins:
         return day, load_id or 0
 
 
-def note_of(config: Config, table: Table, versions: Mapping[str, int]) -> dict[str, Any]:
-    """Return what decides whether a mart must be computed again: its inputs' versions, its contract and settings."""
-    inputs = {name: versions.get(name, config.lake.version(name)) for name in table.inputs}
-    settings = config.settings.definitions.model_dump_json() + table.model_dump_json()
-    return {"inputs": inputs, "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16]}
-
-
-def is_current(config: Config, table: Table, pins: Pins) -> bool:
-    """Tell whether the mart already is what its inputs make it."""
-    found = config.lake.last_note(table.name)
-    if any(found.get(key) != value for key, value in note_of(config, table, pins.versions).items()):
-        return False
-    if not MARTS[table.name].takes_as_of:
-        return True
-    return bool(found.get("date_source") == pins.date_source) or found.get("as_of") == str(pins.business_date)
-
-
 def build(
     sessions: Sessions, config: Config, table: Table, pins: Pins, *, run_id: str, full_reload: bool = False
 ) -> StepResult:
-    """Compute one mart and replace it.
+    """Bring one mart up to date: compute what its inputs' changes concern, check it, and replace it in one commit.
 
     Raises:
         QualityGateError: the new state breaks its contract; the old one stays in force.
     """
-    config.lake.create(table)
-    if not full_reload and is_current(config, table, pins):
-        return StepResult(skipped=True, message="inputs unchanged")
-    mart = MARTS[table.name]
-    note = note_of(config, table, pins.versions) | {"run_id": run_id, "load_id": 0}
+    lake, mart = config.lake, MARTS[table.name]
+    lake.create(table)
+    wanted = note_of(config, table, pins.versions)
     if mart.takes_as_of:
-        if pins.business_date is None:
+        found = lake.last_note(table.name)
+        is_known = found.get("date_source") == pins.date_source
+        day = found["as_of"] if is_known else pins.business_date
+        wanted |= {"date_source": pins.date_source, "as_of": str(day)}
+        if day is None:
             return StepResult(skipped=True, message="no events yet, so no business date; name one with --as-of")
-        note |= {"as_of": str(pins.business_date), "date_source": pins.date_source}
-    if EVENTS in config.registry.upstream([table.name]):
-        note["load_id"] = pins.load_id
-    spark = sessions()
-    inputs = [config.lake.read(spark, name, version) for name, version in note["inputs"].items()]
-    schema = spark_schema(table)
-    definitions = config.settings.definitions.model_dump()
-    as_of = {"as_of": pins.business_date} if mart.takes_as_of else {}
-    rows = mart.compute(*inputs, **mart.arguments(**definitions, **table.parameters, **as_of))
-    rows = rows.select(*(F.col(name).cast(schema[name].dataType).alias(name) for name in table.column_names))
-    rows = rows.coalesce(1).persist()
+    what = Plan(None, "--full-reload") if full_reload else plan(config, table, wanted)
+    if what.is_nothing:
+        return StepResult(skipped=True, message=what.reason)
+    load_id = pins.load_id if EVENTS in config.registry.upstream([table.name]) else 0
+    rows = computed(sessions(), config, table, wanted, pins, what).persist()
     try:
         count = check(rows, table)
-        config.lake.replace(rows, table.name, note=note)
+        where = None if what.parts is None else f"{mart.part} IN ({sql_list(what.parts)})"
+        lake.replace(
+            _in_files(rows, mart, count), table.name, where=where, note=wanted | {"run_id": run_id, "load_id": load_id}
+        )
         crash_point("after_gold_write")
     finally:
         rows.unpersist()
-    return StepResult(rows_in=count, rows_out=count)
+    return StepResult(rows_in=count, rows_out=count, message=what.extent(mart.unit))
+
+
+def computed(
+    spark: SparkSession, config: Config, table: Table, note: Mapping[str, Any], pins: Pins, what: Plan
+) -> DataFrame:
+    """Return the rows that the plan asks for, computed from the input versions that the note names."""
+    mart = MARTS[table.name]
+    inputs = [config.lake.read(spark, name, version) for name, version in note["inputs"].items()]
+    if what.parts is not None:
+        inputs = [inputs_for(mart, name, rows, what.parts) for name, rows in zip(note["inputs"], inputs, strict=True)]
+    known = config.settings.definitions.model_dump() | table.parameters
+    if mart.takes_as_of:
+        known["as_of"] = date.fromisoformat(note["as_of"])
+    rows = mart.compute(*inputs, **mart.arguments(**known))
+    if what.parts is not None:
+        rows = rows.where(within(F.col(mart.part), mart.unit, what.parts))
+    schema = spark_schema(table)
+    return rows.select(*(F.col(name).cast(schema[name].dataType).alias(name) for name in table.column_names))
+
+
+def _in_files(rows: DataFrame, mart: Mart, count: int) -> DataFrame:
+    """Spread rows over files that each hold a span of time, so that a later change of a day rewrites one of them."""
+    files = 1 + count // ROWS_PER_FILE
+    return rows.repartitionByRange(files, mart.part) if mart.part and files > 1 else rows.coalesce(1)
 
 
 def check(rows: DataFrame, table: Table) -> int:
@@ -149,19 +156,20 @@ def check(rows: DataFrame, table: Table) -> int:
     return int(total)
 
 
-def describe(config: Config, table: Table, as_of: date | None, full_reload: bool) -> str:
-    """Say what a run would do with the mart, and why, from what the lake holds now."""
-    found = config.lake.last_note(table.name)
-    if not found:
-        return "builds it for the first time"
-    if full_reload:
-        return "rebuilds it: --full-reload"
+def describe(config: Config, table: Table, as_of: date | None, full_reload: bool, expected: Expected) -> str:
+    """Say what a run would do with the mart, and why; what it would change is added to `expected`."""
+    mart = MARTS[table.name]
     wanted = note_of(config, table, {})
-    changed = [name for name, version in wanted["inputs"].items() if found.get("inputs", {}).get(name) != version]
-    if changed:
-        return f"rebuilds it: {', '.join(changed)} changed"
-    if found.get("fingerprint") != wanted["fingerprint"]:
-        return "rebuilds it: its contract or a setting changed"
-    if MARTS[table.name].takes_as_of and as_of and found.get("as_of") != str(as_of):
-        return f"rebuilds it: business date {found.get('as_of')} → {as_of}"
-    return "skips it, unless this run changes an input"
+    if mart.takes_as_of:
+        found = config.lake.last_note(table.name)
+        moves = as_of is None and (
+            EVENTS in expected or found.get("date_source") != f"{EVENTS}@{config.lake.version(EVENTS)}"
+        )
+        wanted["as_of"] = None if moves else str(as_of or found.get("as_of"))
+    what = Plan(None, "--full-reload") if full_reload else plan(config, table, wanted, expected)
+    if what.is_nothing:
+        return f"skips it: {what.reason}"
+    expected[table.name] = what.parts
+    parts = (mart.part, what.parts) if what.parts is not None else ()
+    rows = config.lake.count(table.name, *parts)
+    return f"rebuilds {what.extent(mart.unit)}, about {rows:,} rows: {what.reason}"

@@ -13,7 +13,7 @@ from graphlib import TopologicalSorter
 from ..common.config import Config
 from ..common.contracts import Registry, Table
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
-from ..common.runs import Step, StepRecord, StepResult, explain_failure, now_utc
+from ..common.runs import Expected, Step, StepRecord, StepResult, explain_failure, now_utc
 from ..common.session import Sessions
 from . import bronze_ingestion, gold_aggregation, silver_transformation
 
@@ -82,24 +82,24 @@ def _work(
     now: datetime,
     table: Table,
     pins: Pinned,
-) -> tuple[Callable[[], StepResult], Callable[[], str]]:
+) -> tuple[Callable[[], StepResult], Callable[[Expected], str]]:
     if table.layer == "bronze":
         return (
             lambda: bronze_ingestion.ingest(
                 sessions, config, table, now=now, run_id=run_id, snapshot_at=options.snapshot_at
             ),
-            lambda: bronze_ingestion.describe(config, table, options.snapshot_at),
+            lambda expected: bronze_ingestion.describe(config, table, options.snapshot_at, expected),
         )
     if table.layer == "silver":
         return (
             lambda: silver_transformation.transform(
                 sessions, config, table, now=now, run_id=run_id, full_reload=options.full_reload
             ),
-            lambda: silver_transformation.describe(config, table, options.full_reload),
+            lambda expected: silver_transformation.describe(config, table, options.full_reload, expected),
         )
     return (
         lambda: gold_aggregation.build(sessions, config, table, pins(), run_id=run_id, full_reload=options.full_reload),
-        lambda: gold_aggregation.describe(config, table, options.as_of, options.full_reload),
+        lambda expected: gold_aggregation.describe(config, table, options.as_of, options.full_reload, expected),
     )
 
 

@@ -17,7 +17,7 @@ from ..common.config import Config, Definitions
 from ..common.contracts import Table
 from ..common.faults import crash_point
 from ..common.quarantine import quarantine_rows
-from ..common.runs import StepResult
+from ..common.runs import Expected, StepResult
 from ..common.session import Sessions
 from .deliveries import account, count_outcomes, pending_deliveries, read_deliveries
 from .silver import billing, masters, records
@@ -36,17 +36,19 @@ def subjects(definitions: Definitions) -> Mapping[str, Callable[[DataFrame], Dat
     }
 
 
-def describe(config: Config, table: Table, full_reload: bool) -> str:
-    """Say what a run would transform, without writing anything."""
+def describe(config: Config, table: Table, full_reload: bool, expected: Expected) -> str:
+    """Say what a run would transform, without writing anything; what it would change is added to `expected`."""
+    will_land = f"bronze.{table.short_name}" in expected
+    if will_land or full_reload:
+        expected[table.name] = None
     if not config.lake.exists("ops.landed_files"):
         return "takes every delivery that bronze ingests"
     pending = pending_deliveries(config, table, full_reload)
     named = ", ".join(delivery.path for delivery in pending[:5]) + (" …" if pending[5:] else "")
-    return (
-        f"takes {len(pending)} delivery(ies): {named}"
-        if pending
-        else "takes what bronze ingests in this run, else skips it"
-    )
+    if pending:
+        expected[table.name] = None
+        return f"takes {len(pending)} delivery(ies): {named}"
+    return "takes what bronze ingests in this run" if will_land else "skips it: nothing new"
 
 
 def checked(spark: SparkSession, config: Config, table: Table, rows: DataFrame) -> DataFrame:

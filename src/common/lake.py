@@ -13,15 +13,19 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError
+from pyarrow.dataset import Dataset
 from pyspark.sql import DataFrame, SparkSession
 
 from .contracts import Table
@@ -272,6 +276,24 @@ class Lake:
         """Return the rows of a small table ([] where it does not exist yet)."""
         return self.read_small(table, columns=columns).to_pylist() if self.exists(table) else []
 
+    def is_readable(self, table: str, version: int) -> bool:
+        """Tell whether every file of a version is still there."""
+        try:
+            files = DeltaTable(self.path(table), version=version).file_uris()
+        except DeltaError:
+            return False
+        return all(Path(file).exists() for file in files)
+
+    def dataset(self, table: str, version: int | None = None) -> Dataset:
+        """Return a table, at `version` where one is given, to be read column by column without Spark."""
+        return DeltaTable(self.path(table), version=version).to_pyarrow_dataset()
+
+    def count(self, table: str, column: str = "", values: Iterable[Any] = ()) -> int:
+        """Return the number of rows, of those with certain values of a column where one is named, without Spark."""
+        if not self.exists(table):
+            return 0
+        return int(self.dataset(table).count_rows(filter=pc.field(column).isin(list(values)) if column else None))
+
     def newest(self, table: str, column: str) -> Any:
         """Return the largest value of a column from the file statistics, without reading data; None where there is none."""
         if not self.exists(table):
@@ -304,6 +326,38 @@ class Lake:
         """Tell whether the log entry of a version, or the place of the next one, is there to be streamed from."""
         log = Path(self.path(table)) / "_delta_log"
         return (log / f"{version:020d}.json").exists() or version == self.version(table) + 1
+
+    def changed_values(self, table: str, column: str, old: int, new: int) -> set[Any] | None:
+        """Return the values of a column in the rows that differ between two versions, without Spark.
+
+        Only files that the versions do not share are read. None where it can't be told: an old file is gone, the
+        versions have other columns, or a row has no value.
+        """
+        try:
+            before, after = (set(DeltaTable(self.path(table), version=v).file_uris()) for v in (old, new))
+        except DeltaError:
+            return None
+        added, removed = sorted(after - before), sorted(before - after)
+        if not all(Path(file).exists() for file in removed):
+            return None
+        with duckdb.connect() as connection:
+            sides = []
+            for name, files in (("new_rows", added), ("old_rows", removed)):
+                if files:
+                    rows = connection.read_parquet(files, hive_partitioning=True, union_by_name=True)
+                    connection.register(name, rows)
+                    sides.append(name)
+            if not sides:
+                return set()
+            source = sides[0]
+            if len(sides) == 2:
+                if sorted(connection.table("new_rows").columns) != sorted(connection.table("old_rows").columns):
+                    return None
+                columns = ", ".join(f'"{name}"' for name in connection.table("new_rows").columns)
+                new_, old_ = (f"SELECT {columns} FROM {name}" for name in sides)
+                source = f"(({new_} EXCEPT ALL {old_}) UNION ALL ({old_} EXCEPT ALL {new_}))"
+            values = {row[0] for row in connection.sql(f'SELECT DISTINCT "{column}" FROM {source}').fetchall()}
+        return None if None in values else values
 
     def files_added(self, table: str, version: int) -> list[str]:
         """Return the names of the data files that a commit added, in the order of the log."""

@@ -9,10 +9,10 @@ import secrets
 import shlex
 import socket
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
@@ -115,6 +115,10 @@ class StepResult:
     detail: dict[str, Any] = field(default_factory=dict)
 
 
+Expected = dict[str, Set[date] | None]
+"""Tables that a run is expected to change, with the days concerned (None: any)."""
+
+
 @dataclass(frozen=True)
 class Step:
     """One node of a run: the table it makes, the steps it needs, and what it does."""
@@ -123,8 +127,8 @@ class Step:
     needs: tuple[str, ...]
     """Steps that must not have failed."""
     run: Callable[[], StepResult]
-    plan: Callable[[], str] = lambda: "runs"
-    """Says what the step would do, without doing it."""
+    plan: Callable[[Expected], str] = lambda expected: "runs"
+    """Says what the step would do, without doing it, and notes what it would change."""
     waits: tuple[str, ...] = ()
     """Steps that must have ended, however they ended."""
     closing: bool = False

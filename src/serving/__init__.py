@@ -1,6 +1,7 @@
 """Readers of the platform: the published gold tables and the served answer."""
 
-from .publish import published
+from .publish import publications, published
 from .queries import live_org_daily_usage
+from .reader import connect
 
-__all__ = ["live_org_daily_usage", "published"]
+__all__ = ["connect", "live_org_daily_usage", "publications", "published"]

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..common.config import Config
-from ..common.errors import CloudlakeError
+from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
 from ..common.faults import crash_point
 from ..common.lake import Lake
 from ..common.runs import StepResult, now_utc
 
+KEPT = 30
+"""Publications before the one in force that can be rolled back to; their versions are kept 30 days."""
+
 
 @dataclass(frozen=True)
 class Publication:
-    """What is in force: table → version, load_id and run, and the run that published it."""
+    """What is or was in force: table → version, load_id and run, and the run that published it."""
 
-    run_id: str
-    published_at: str
-    tables: dict[str, dict[str, Any]]
+    run_id: str = ""
+    published_at: str = ""
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def version(self, table: str) -> int | None:
         """Return the published version of a table, None where it has none."""
@@ -34,8 +38,35 @@ class Publication:
         return int(entry["load_id"]) if entry else 0
 
 
+@dataclass(frozen=True)
+class _Ledger:
+    """published.json: what is in force, what was before or after it, and whether a person rolled back to it."""
+
+    in_force: Publication
+    others: tuple[Publication, ...] = ()
+    rolled_back_from: str | None = None
+
+
 def _file(lake: Lake) -> Path:
     return lake.root / "published.json"
+
+
+def _read(lake: Lake) -> _Ledger:
+    path = _file(lake)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        others = tuple(_publication(entry) for entry in content.get("others", ()))
+        return _Ledger(_publication(content), others, content.get("rolled_back_from"))
+    except FileNotFoundError:
+        return _Ledger(Publication())
+    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise CloudlakeError(
+            f"{path}: damaged ({error}); remove it and run scripts/run_batch_pipeline.sh --jobs gold to publish anew"
+        ) from None
+
+
+def _publication(entry: Mapping[str, Any]) -> Publication:
+    return Publication(entry["run_id"], entry["published_at"], entry["tables"])
 
 
 def published(lake: Lake) -> Publication:
@@ -44,20 +75,20 @@ def published(lake: Lake) -> Publication:
     Raises:
         CloudlakeError: published.json is damaged.
     """
-    path = _file(lake)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return Publication(content["run_id"], content["published_at"], content["tables"])
-    except FileNotFoundError:
-        return Publication("", "", {})
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise CloudlakeError(
-            f"{path}: damaged ({error}); run scripts/run_batch_pipeline.sh --jobs gold to publish anew"
-        ) from None
+    return _read(lake).in_force
+
+
+def publications(lake: Lake) -> list[Publication]:
+    """Return every publication that can be put in force, oldest first, the one in force among them."""
+    ledger = _read(lake)
+    return sorted((p for p in (ledger.in_force, *ledger.others) if p.run_id), key=lambda p: p.published_at)
 
 
 def publish(config: Config, run_id: str) -> StepResult:
-    """Put the newest version of every gold table in force, in one atomic replace; a no-op where nothing changed."""
+    """Put the newest version of every gold table in force, in one atomic replace; a no-op where nothing changed.
+
+    After a rollback, what was rolled back stays so until a run has built something new.
+    """
     tables: dict[str, dict[str, Any]] = {}
     for table in config.registry.layer("gold"):
         if config.lake.exists(table.name):
@@ -68,19 +99,61 @@ def publish(config: Config, run_id: str) -> StepResult:
                 "run_id": note.get("run_id"),
                 "as_of": note.get("as_of"),
             }
-    if published(config.lake).tables == tables:
+    ledger = _read(config.lake)
+    left = [other for other in ledger.others if other.run_id == ledger.rolled_back_from]
+    if ledger.in_force.tables == tables:
         return StepResult(skipped=True, message="nothing new to publish")
+    if left and left[0].tables == tables:
+        return StepResult(skipped=True, message=f"nothing new since run {left[0].run_id} was rolled back")
     crash_point("before_publish")
-    content = {"run_id": run_id, "published_at": now_utc().isoformat(timespec="seconds"), "tables": tables}
-    _replace(_file(config.lake), json.dumps(content, indent=2, sort_keys=True))
+    new = Publication(run_id, now_utc().isoformat(timespec="microseconds"), tables)
+    earlier = (ledger.in_force, *ledger.others) if ledger.in_force.run_id else ()
+    _write(config.lake, _Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-KEPT:])))
     crash_point("after_publish")
     return StepResult(rows_out=len(tables), message=f"{len(tables)} tables in force")
 
 
-def _replace(path: Path, text: str) -> None:
+def rollback(config: Config, to: str | None = None) -> tuple[Publication, Publication]:
+    """Put an earlier publication in force again, by default the one before; returns what was and what now is in force.
+
+    The caller holds the batch lock.
+
+    Raises:
+        ConfigurationError: there is no such publication, or none before.
+        CloudlakeError: a version of it can't be read any more.
+    """
+    ledger = _read(config.lake)
+    now = ledger.in_force
+    if to is None:
+        before = [other for other in ledger.others if other.published_at < now.published_at]
+        if not before:
+            raise ConfigurationError("rollback: nothing was published before what is in force now")
+        target = max(before, key=lambda p: p.published_at)
+    else:
+        known = {other.run_id: other for other in ledger.others}
+        if to not in known:
+            raise ConfigurationError(f"--to {to}: no publication of that run is kept{did_you_mean(to, known)}")
+        target = known[to]
+    gone = [name for name, entry in target.tables.items() if not config.lake.is_readable(name, entry["version"])]
+    if gone:
+        raise CloudlakeError(
+            f"run {target.run_id} can't be published again: {', '.join(gone)} no longer has that version (VACUUM removes "
+            "old files); nothing was changed. Rebuild it with scripts/run_batch_pipeline.sh --jobs gold --full-reload"
+        )
+    others = (*(other for other in ledger.others if other is not target), now)
+    _write(config.lake, _Ledger(target, others, rolled_back_from=now.run_id))
+    return now, target
+
+
+def _write(lake: Lake, ledger: _Ledger) -> None:
+    content = asdict(ledger.in_force) | {
+        "rolled_back_from": ledger.rolled_back_from,
+        "others": [asdict(other) for other in ledger.others],
+    }
+    path = _file(lake)
     scratch = path.with_suffix(".tmp")
     with scratch.open("w", encoding="utf-8") as handle:
-        handle.write(text)
+        json.dump(content, handle, indent=1, sort_keys=True)
         handle.flush()
         os.fsync(handle.fileno())
     os.replace(scratch, path)

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, field
+from datetime import date, timedelta
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from pyspark.sql import DataFrame
 
@@ -19,10 +21,26 @@ from . import customers, marketing, revenue, support, usage_marts
 
 
 @dataclass(frozen=True)
+class Touch:
+    """A row of an input goes into the mart's part of its own day or month, and into those up to `ahead` later."""
+
+    column: str
+    """The input's date."""
+    ahead: int = 0
+
+
+@dataclass(frozen=True)
 class Mart:
-    """How a mart is computed."""
+    """How a mart is computed, and which part of it a change of its inputs concerns.
+
+    A mart with `part`, a date column of its own, is a union of days or months: rows of one part are made from the rows
+    of `touches`' inputs that touch it, and from all rows of its other inputs. Without `part` it is always rebuilt whole.
+    """
 
     compute: Callable[..., DataFrame]
+    part: str = ""
+    unit: Literal["day", "month"] = "day"
+    touches: Mapping[str, Touch] = field(default_factory=dict)
 
     @cached_property
     def keywords(self) -> frozenset[str]:
@@ -39,11 +57,40 @@ class Mart:
         """Return those of the known arguments that the function takes."""
         return {name: value for name, value in known.items() if name in self.keywords}
 
+    def parts(self, name: str, days: AbstractSet[date]) -> set[date]:
+        """Return the parts that changed rows of an input, of these days, go into."""
+        return _moved(days, self.unit, 0, self.touches[name].ahead)
+
+    def needs(self, name: str, parts: AbstractSet[date]) -> set[date]:
+        """Return the days, or months, of an input that some parts are made from."""
+        return _moved(parts, self.unit, -self.touches[name].ahead, 0)
+
+
+def months_later(day: date, months: int) -> date:
+    """Return the first day of the month that lies some months after that of `day`."""
+    index = day.year * 12 + day.month - 1 + months
+    return date(index // 12, index % 12 + 1, 1)
+
+
+def _moved(days: AbstractSet[date], unit: str, first: int, last: int) -> set[date]:
+    if unit == "day":
+        return {day + timedelta(days=step) for day in days for step in range(first, last + 1)}
+    return {months_later(day, step) for day in days for step in range(first, last + 1)}
+
 
 MARTS: Mapping[str, Mart] = {
-    "gold.usage_daily": Mart(usage_marts.usage_daily),
-    "gold.org_daily_usage_by_service": Mart(usage_marts.org_daily_usage_by_service),
-    "gold.revenue_by_org_month": Mart(revenue.revenue_by_org_month),
+    "gold.usage_daily": Mart(
+        usage_marts.usage_daily, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
+    ),
+    "gold.org_daily_usage_by_service": Mart(
+        usage_marts.org_daily_usage_by_service, part="usage_date", touches={"gold.usage_daily": Touch("usage_date")}
+    ),
+    "gold.revenue_by_org_month": Mart(
+        revenue.revenue_by_org_month,
+        part="month",
+        unit="month",
+        touches={"silver.billing_monthly": Touch("month", ahead=1)},
+    ),
     "gold.tickets_by_org_date": Mart(support.tickets_by_org_date),
     "gold.support_monthly": Mart(support.support_monthly),
     "gold.nps_by_month": Mart(support.nps_by_month),
