@@ -15,8 +15,8 @@ SHOWN = 10
 def assert_same(actual: pa.Table, expected: pa.Table, key: list[str], name: str = "table") -> None:
     """Fail unless both tables have the same columns, of the same kind, and the same row for each key.
 
-    Decimals, dates, times, text, lists and maps must be equal; doubles to 1e-9, relative. Neither the order of rows
-    and columns nor the order of a map's entries counts. `name` stands in the message.
+    Decimals, dates, times, text, lists, structs and maps must be equal; doubles to 1e-9, relative. Neither the order of
+    rows and columns nor the order of a map's entries counts. `name` stands in the message.
     """
     faults = _schema_faults(actual.schema, expected.schema)
     if not faults:
@@ -25,6 +25,17 @@ def assert_same(actual: pa.Table, expected: pa.Table, key: list[str], name: str 
     if faults:
         hidden = [f"… and {len(faults) - SHOWN} more"] if len(faults) > SHOWN else []
         raise AssertionError("\n  ".join([f"{name}: {len(faults)} differences", *faults[:SHOWN], *hidden]))
+
+
+def without_field(table: pa.Table, column: str, field: str) -> pa.Table:
+    """Return the table without one field of the structs in a list column: what is told in words is not compared."""
+    wanted = [other for other in table.schema.field(column).type.value_type if other.name != field]
+    rows = [
+        None if row is None else [{other.name: entry[other.name] for other in wanted} for entry in row]
+        for row in table[column].to_pylist()
+    ]
+    place = table.column_names.index(column)
+    return table.set_column(place, column, pa.array(rows, pa.list_(pa.struct(wanted))))
 
 
 def _schema_faults(actual: pa.Schema, expected: pa.Schema) -> list[str]:
@@ -44,6 +55,8 @@ def _kind(type_: pa.DataType) -> str:
         return f"map<{_kind(type_.key_type)}, {_kind(type_.item_type)}>"
     if of.is_list(type_) or of.is_large_list(type_):
         return f"list<{_kind(type_.value_type)}>"
+    if of.is_struct(type_):
+        return f"struct<{', '.join(f'{field.name}: {_kind(field.type)}' for field in type_)}>"
     if of.is_decimal(type_):
         return f"decimal(…, {type_.scale})"
     kinds = {

@@ -64,3 +64,17 @@ CREATE MACRO times_rate(amount, rate) AS
             abs(micros(amount)) * CAST(split_part(CAST(rate AS VARCHAR), '.', 2) AS HUGEINT),
             1000000000000000000)
     ) AS DECIMAL(18, 6));
+
+-- Division of decimals of 6 places to 6 places, half away from zero; NULL where there is nothing to divide by.
+CREATE MACRO sixfold(x) AS micros(CAST(x AS DECIMAL(38, 6)));
+CREATE MACRO away(numerator, denominator) AS
+    CASE WHEN denominator <> 0
+         THEN CAST(sign(numerator) * sign(denominator) AS HUGEINT)
+            * half_up(abs(CAST(numerator AS HUGEINT)), abs(CAST(denominator AS HUGEINT))) END;
+CREATE MACRO quotient(numerator, denominator) AS
+    from_micros(away(sixfold(numerator) * 1000000, sixfold(denominator)));
+
+-- Of a sorted list of decimals: the mean of the middle two, and the nearest rank.
+CREATE MACRO median_of(sorted) AS
+    from_micros(away(sixfold(sorted[(len(sorted) + 1) // 2]) + sixfold(sorted[len(sorted) // 2 + 1]), 2));
+CREATE MACRO nearest_rank(sorted, percent) AS sorted[(percent * len(sorted) + 99) // 100];
