@@ -71,6 +71,14 @@ SUBJECTS = {
         "revenue_monthly",
         "cost_billing_reconciliation",
     ),
+    "gold_customers": (
+        "customer_rfm",
+        "customer_health",
+        "customer_history",
+        "customer_segments",
+        "dim_customer",
+        "customer_360",
+    ),
 }
 GOLD = tuple(mart for marts in SUBJECTS.values() for mart in marts)
 
@@ -238,12 +246,12 @@ class Oracle:
         (deleted). One with an unreadable key, or that deletes too many, is refused as a whole.
         """
         files = self._sql.execute(
-            "SELECT source_file FROM csv_headers JOIN csv_files USING (source, source_file)"
+            "SELECT source_file, snapshot_at FROM csv_headers JOIN csv_files USING (source, source_file)"
             " WHERE source = ? ORDER BY file_rank",
             [master],
         ).fetchall()
         self._sql.execute("CREATE OR REPLACE TABLE told (key VARCHAR)")
-        for (source_file,) in files:
+        for source_file, snapshot_at in files:
             here = {"source": master, "file": source_file}
             self._sql.execute(
                 "CREATE OR REPLACE TABLE seen AS SELECT key FROM judged WHERE source = $source AND source_file = $file",
@@ -267,6 +275,15 @@ class Oracle:
                 DELETE FROM current_{master} c WHERE EXISTS (FROM news n WHERE n.key = c.key);
                 INSERT INTO current_{master} FROM news;
                 INSERT INTO told SELECT key FROM news""")
+            # Of two snapshots for one time the one told last counts.
+            for table in ("told_snapshots", "told_states", "told_keys"):
+                self._sql.execute(f"DELETE FROM {table} WHERE master = ? AND snapshot_at = ?", [master, snapshot_at])
+            for table, rows in (
+                ("told_snapshots", ""),
+                ("told_states", f", key, source_file, row_no FROM current_{master}"),
+                ("told_keys", ", key FROM seen"),
+            ):
+                self._sql.execute(f"INSERT INTO {table} SELECT ?, ?{rows}", [master, snapshot_at])
 
 
 @dataclass(frozen=True, order=True)

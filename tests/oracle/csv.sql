@@ -295,6 +295,11 @@ CREATE TABLE current_users (key VARCHAR, source_file VARCHAR, row_no BIGINT);
 CREATE TABLE current_resources (key VARCHAR, source_file VARCHAR, row_no BIGINT);
 CREATE TABLE known_orgs (org_id VARCHAR);
 
+-- What each told snapshot made of its master: the rows in force from then on, and the keys that it spoke of.
+CREATE TABLE told_snapshots (master VARCHAR, snapshot_at TIMESTAMP);
+CREATE TABLE told_states (master VARCHAR, snapshot_at TIMESTAMP, key VARCHAR, source_file VARCHAR, row_no BIGINT);
+CREATE TABLE told_keys (master VARCHAR, snapshot_at TIMESTAMP, key VARCHAR);
+
 -- An organisation that no version of customers_orgs knows refuses the row that names it. A view: it is asked for the
 -- organisations first, while none of them is known yet.
 CREATE VIEW verdicts AS
