@@ -12,6 +12,7 @@ from datetime import date
 from functools import cached_property
 from typing import Any
 
+import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -19,10 +20,11 @@ from ..common.config import Config
 from ..common.contracts import Table
 from ..common.errors import QualityGateError
 from ..common.faults import crash_point
+from ..common.lake import Lake
 from ..common.runs import Expected, StepResult
 from ..common.schemas import spark_schema
 from ..common.session import Sessions
-from .gold import MARTS, Mart
+from .gold import MARTS
 from .gold_refresh import Plan, inputs_for, note_of, plan, sql_list, within
 
 EVENTS = "silver.usage_events"
@@ -94,17 +96,32 @@ def build(
     if what.is_nothing:
         return StepResult(skipped=True, message=what.reason)
     load_id = pins.load_id if EVENTS in config.registry.upstream([table.name]) else 0
-    rows = computed(sessions(), config, table, wanted, pins, what).persist()
+    note = wanted | {"run_id": run_id, "load_id": load_id}
+    where = None if what.parts is None else f"{mart.part} IN ({sql_list(what.parts)})"
+    rows = computed(sessions(), config, table, wanted, pins, what)
+    if mart.is_large:
+        count = _write_large(lake, rows, table, where, note)
+    else:
+        small = rows.toArrow()
+        check(small, table)
+        count = small.num_rows
+        lake.replace_small(small, table, where=where, note=note)
+    crash_point("after_gold_write")
+    return StepResult(rows_in=count, rows_out=count, message=what.extent(mart.unit))
+
+
+def _write_large(lake: Lake, rows: DataFrame, table: Table, where: str | None, note: Mapping[str, Any]) -> int:
+    """Write rows in files that each hold a span of time, so that a later change of a day rewrites one of them."""
+    part = MARTS[table.name].part
+    rows = rows.persist()
     try:
-        count = check(rows, table)
-        where = None if what.parts is None else f"{mart.part} IN ({sql_list(what.parts)})"
-        lake.replace(
-            _in_files(rows, mart, count), table.name, where=where, note=wanted | {"run_id": run_id, "load_id": load_id}
-        )
-        crash_point("after_gold_write")
+        count = rows.count()
+        files = 1 + count // ROWS_PER_FILE
+        in_files = rows.repartitionByRange(files, part) if part and files > 1 else rows.coalesce(1)
+        lake.replace(in_files, table.name, where=where, note=note)
     finally:
         rows.unpersist()
-    return StepResult(rows_in=count, rows_out=count, message=what.extent(mart.unit))
+    return count
 
 
 def computed(
@@ -125,35 +142,20 @@ def computed(
     return rows.select(*(F.col(name).cast(schema[name].dataType).alias(name) for name in table.column_names))
 
 
-def _in_files(rows: DataFrame, mart: Mart, count: int) -> DataFrame:
-    """Spread rows over files that each hold a span of time, so that a later change of a day rewrites one of them."""
-    files = 1 + count // ROWS_PER_FILE
-    return rows.repartitionByRange(files, mart.part) if mart.part and files > 1 else rows.coalesce(1)
-
-
-def check(rows: DataFrame, table: Table) -> int:
-    """Return the number of rows; the key must be unique, and its required columns without NULLs.
+def check(rows: pa.Table, table: Table) -> None:
+    """Check that each key stands once, and that its required columns hold no NULL.
 
     Raises:
-        QualityGateError: it is not.
+        QualityGateError: it is not so.
     """
     keys = list(table.key)
-    has_null = F.lit(False)
-    for key in keys:
-        if table.columns[key].required:
-            has_null = has_null | F.col(key).isNull()
-    grouped = rows.groupBy(*keys).agg(F.count(F.lit(1)).alias("_rows"))
-    total, doubled, nulls = grouped.agg(
-        F.coalesce(F.sum("_rows"), F.lit(0)),
-        F.count_if(F.col("_rows") > 1),
-        F.count_if(has_null),
-    ).collect()[0]
+    doubled = rows.num_rows - rows.group_by(keys).aggregate([]).num_rows
+    nulls = sum(rows[key].null_count for key in keys if table.columns[key].required)
     if doubled or nulls:
         raise QualityGateError(
-            f"{table.name}: {doubled} key(s) stand more than once and {nulls} hold NULL ({', '.join(keys)}); "
+            f"{table.name}: {doubled} row(s) repeat a key and {nulls} key value(s) are NULL ({', '.join(keys)}); "
             f"the mart was not replaced. This is a defect of the transform: report it with the run's id."
         )
-    return int(total)
 
 
 def describe(config: Config, table: Table, as_of: date | None, full_reload: bool, expected: Expected) -> str:

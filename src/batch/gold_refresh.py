@@ -10,15 +10,18 @@ import hashlib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import date
-from functools import reduce
+from functools import cache, reduce
+from pathlib import Path
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from ..common import usage
 from ..common.config import Config
 from ..common.contracts import Table
 from ..common.runs import Expected
+from . import gold
 from .gold import MARTS, Mart, months_later
 
 Days = Set[date]
@@ -49,10 +52,17 @@ class Plan:
         return f"{len(days)} {unit}s, {days[0].strftime(style)} … {days[-1].strftime(style)}"
 
 
+@cache
+def _code() -> str:
+    """Return a hash of the transforms' source: what a release changes is built anew."""
+    files = [*sorted(Path(gold.__file__).parent.glob("*.py")), Path(usage.__file__)]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def note_of(config: Config, table: Table, versions: Mapping[str, int]) -> dict[str, Any]:
-    """Return what decides whether a mart must be computed again: its inputs' versions, its contract and settings."""
+    """Return what decides whether a mart must be computed again: its inputs' versions, its contract, settings and code."""
     inputs = {name: versions.get(name, config.lake.version(name)) for name in table.inputs}
-    settings = config.settings.definitions.model_dump_json() + table.model_dump_json()
+    settings = config.settings.definitions.model_dump_json() + table.model_dump_json() + _code()
     return {"inputs": inputs, "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16]}
 
 
@@ -71,7 +81,7 @@ def plan(config: Config, table: Table, wanted: Mapping[str, Any], expected: Expe
     if not found:
         return Plan(None, "it is built for the first time")
     if found.get("fingerprint") != wanted["fingerprint"]:
-        return Plan(None, "its contract or a setting changed")
+        return Plan(None, "its contract, a setting or the code changed")
     mart = MARTS[table.name]
     if mart.takes_as_of and found.get("as_of") != wanted.get("as_of"):
         return Plan(None, f"business date {found.get('as_of')} → {wanted.get('as_of') or 'what the new events say'}")

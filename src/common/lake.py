@@ -230,8 +230,8 @@ class Lake:
 
     def bytes_added(self, table: str, after: int) -> int:
         """Return the bytes of the data files that the commits after a version added."""
-        names = ("numOutputBytes", "numTargetBytesAdded", "numAddedBytes")
-        return sum(int(commit.metrics.get(name) or 0) for commit in self.commits(table, after) for name in names)
+        versions = (commit.version for commit in self.commits(table, after))
+        return sum(int(action["size"]) for version in versions for action in self._added(table, version))
 
     def last_note(self, table: str, version: int | None = None) -> dict[str, Any]:
         """Return the newest note a writer left on the table, up to `version` ({} where there is none)."""
@@ -361,11 +361,14 @@ class Lake:
 
     def files_added(self, table: str, version: int) -> list[str]:
         """Return the names of the data files that a commit added, in the order of the log."""
+        return [Path(unquote(action["path"])).name for action in self._added(table, version)]
+
+    def _added(self, table: str, version: int) -> list[dict[str, Any]]:
         log = Path(self.path(table)) / "_delta_log" / f"{version:020d}.json"
         if not log.exists():
             return []
         actions = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
-        return [Path(unquote(action["add"]["path"])).name for action in actions if "add" in action]
+        return [action["add"] for action in actions if "add" in action]
 
     def delete(self, table: str, where: str, note: Mapping[str, Any] | None = None) -> None:
         """Delete the rows that satisfy a SQL condition, without Spark, in one commit."""
@@ -421,6 +424,18 @@ class Lake:
         path = self.path(table.name)
         with table_lock(path):
             write_deltalake(path, data, mode="append", commit_properties=properties)
+
+    def replace_small(
+        self, rows: pa.Table, table: Table, *, where: str | None = None, note: Mapping[str, Any] | None = None
+    ) -> None:
+        """Replace a table's rows, or those that satisfy `where`, without Spark, in one commit."""
+        properties = CommitProperties(
+            custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)}
+        )
+        path = self.path(table.name)
+        with table_lock(path):
+            data = rows.cast(arrow_schema(table))
+            write_deltalake(path, data, mode="overwrite", predicate=where, commit_properties=properties)
 
     def replace(
         self, rows: DataFrame, table: str, *, where: str | None = None, note: Mapping[str, Any] | None = None

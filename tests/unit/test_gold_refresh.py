@@ -91,7 +91,7 @@ def test_a_mart_is_rebuilt_whole_where_what_changed_cannot_be_told(config: Confi
         file.unlink()
     assert planned(config, BY_SERVICE).parts is None
     built(config, BY_SERVICE, fingerprint="another contract")
-    assert planned(config, BY_SERVICE).reason == "its contract or a setting changed"
+    assert planned(config, BY_SERVICE).reason == "its contract, a setting or the code changed"
 
 
 def test_a_month_is_rebuilt_with_the_one_that_grows_from_it(config: Config) -> None:

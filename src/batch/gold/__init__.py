@@ -41,6 +41,8 @@ class Mart:
     part: str = ""
     unit: Literal["day", "month"] = "day"
     touches: Mapping[str, Touch] = field(default_factory=dict)
+    is_large: bool = False
+    """Written by Spark. Other marts fit in memory, where a commit costs milliseconds."""
 
     @cached_property
     def keywords(self) -> frozenset[str]:
