@@ -14,6 +14,7 @@ RUNTIME = [
     "psutil>=5.9",
     "pydantic>=2.11",
     "rich>=13",
+    "holidays>=0.100",
 ]
 DEVELOPMENT = [
     "chispa>=0.10",

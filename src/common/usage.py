@@ -193,6 +193,21 @@ def judge_events(rows: DataFrame, model: EventModel) -> DataFrame:
     return rows.withColumns({"_reasons": reasons, "quality_flags": flags})
 
 
+def costs_of_refused(refused: DataFrame) -> DataFrame:
+    """Return `org_id`, `usage_date` and `cost_usd` of the refused lines that are one JSON object and say all three.
+
+    Args:
+        refused: rows of quarantine.usage_events; a line whose object cannot be read is there as malformed_json.
+    """
+    is_object = ~F.array_contains("reasons", "malformed_json")
+    said = F.from_json("payload", "org_id STRING, timestamp STRING, cost_usd_increment STRING", _STRICT_JSON)
+    texts = refused.where(is_object).select(said.alias("said")).select("said.*")
+    texts = texts.select(*(F.nullif(F.btrim(name, F.lit(BLANKS)), F.lit("")).alias(name) for name in texts.columns))
+    event_time = F.when(F.col("timestamp").rlike(_TIME), F.col("timestamp").try_cast("timestamp"))
+    cost = _number(F.col("cost_usd_increment"), "decimal(18,6)")
+    return texts.select("org_id", F.to_date(event_time).alias("usage_date"), cost.alias("cost_usd")).dropna()
+
+
 def _faults(model: EventModel) -> dict[str, Column]:
     """What may be wrong with the text of a field, by reason."""
     said = F.col("said_timestamp")

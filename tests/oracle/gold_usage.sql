@@ -1,7 +1,7 @@
 -- Gold: what was used, where, when and at what cost to the planet.
 
 CREATE VIEW gold_usage_hourly AS
-SELECT date_trunc('hour', event_time) AS usage_hour, org_id, service, region,
+SELECT date_trunc('hour', event_time) AS usage_hour, usage_date, org_id, service, region,
     count(*) AS events,
     CAST(sum(cost_usd) AS DECIMAL(28, 6)) AS cost_usd,
     CAST(coalesce(sum(value) FILTER (metric = 'requests'), 0) AS DECIMAL(30, 6)) AS requests,

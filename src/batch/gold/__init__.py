@@ -17,7 +17,18 @@ from typing import Any, Literal
 
 from pyspark.sql import DataFrame
 
-from . import customers, marketing, revenue, support, usage_marts
+from . import (
+    anomalies,
+    customers,
+    dimensions,
+    marketing,
+    reconciliation,
+    resources,
+    revenue,
+    support,
+    trends,
+    usage_marts,
+)
 
 
 @dataclass(frozen=True)
@@ -81,17 +92,58 @@ def _moved(days: AbstractSet[date], unit: str, first: int, last: int) -> set[dat
 
 
 MARTS: Mapping[str, Mart] = {
+    "gold.usage_hourly": Mart(
+        usage_marts.usage_hourly, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
+    ),
     "gold.usage_daily": Mart(
         usage_marts.usage_daily, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
     ),
     "gold.org_daily_usage_by_service": Mart(
         usage_marts.org_daily_usage_by_service, part="usage_date", touches={"gold.usage_daily": Touch("usage_date")}
     ),
+    "gold.resource_daily_usage": Mart(
+        usage_marts.resource_daily_usage, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
+    ),
+    "gold.genai_tokens_by_org_date": Mart(
+        usage_marts.genai_tokens_by_org_date, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
+    ),
+    "gold.carbon_footprint": Mart(
+        usage_marts.carbon_footprint, part="month", unit="month", touches={"gold.usage_daily": Touch("usage_date")}
+    ),
+    "gold.usage_trends": Mart(trends.usage_trends),
+    "gold.service_performance": Mart(trends.service_performance),
+    "gold.cost_anomalies": Mart(
+        anomalies.cost_anomalies,
+        part="usage_date",
+        touches={
+            "gold.org_daily_usage_by_service": Touch("usage_date", ahead=56),
+            "silver.usage_events": Touch("usage_date"),
+        },
+    ),
+    "gold.cost_spikes": Mart(
+        anomalies.cost_spikes, part="month", unit="month", touches={"silver.usage_events": Touch("usage_date")}
+    ),
+    "gold.cost_allocation": Mart(
+        resources.cost_allocation,
+        part="month",
+        unit="month",
+        touches={"gold.resource_daily_usage": Touch("usage_date")},
+    ),
+    "gold.resource_utilization": Mart(resources.resource_utilization),
     "gold.revenue_by_org_month": Mart(
         revenue.revenue_by_org_month,
         part="month",
         unit="month",
         touches={"silver.billing_monthly": Touch("month", ahead=1)},
+    ),
+    "gold.revenue_monthly": Mart(
+        revenue.revenue_monthly, part="month", unit="month", touches={"silver.billing_monthly": Touch("month", ahead=1)}
+    ),
+    "gold.cost_billing_reconciliation": Mart(
+        reconciliation.cost_billing_reconciliation,
+        part="month",
+        unit="month",
+        touches={"gold.org_daily_usage_by_service": Touch("usage_date"), "gold.revenue_by_org_month": Touch("month")},
     ),
     "gold.tickets_by_org_date": Mart(support.tickets_by_org_date),
     "gold.support_monthly": Mart(support.support_monthly),
@@ -99,4 +151,6 @@ MARTS: Mapping[str, Mart] = {
     "gold.marketing_effectiveness": Mart(marketing.marketing_effectiveness),
     "gold.customer_summary": Mart(customers.customer_summary),
     "gold.user_activity": Mart(customers.user_activity),
+    "gold.dim_date": Mart(dimensions.dim_date),
+    "gold.dim_region": Mart(dimensions.dim_region),
 }

@@ -37,8 +37,9 @@ def quotient(amount: Column, by: Column) -> Column:
     Spark rounds a quotient to the places its type happens to have, so that a second rounding to 6 can go wrong; here
     the remainder decides. Both are decimals or whole numbers, below 10¹⁵.
     """
-    divisor = F.nullif(F.abs(by.cast("decimal(30,9)")), F.lit(0).cast("decimal(30,9)"))
-    dividend = (F.abs(amount) * F.lit(1_000_000)).cast("decimal(38,9)")
+    wide = "decimal(30,9)"
+    divisor = F.nullif(F.abs(by.cast(wide)), F.lit(0).cast(wide))
+    dividend = (F.abs(amount.cast(wide)) * F.lit(1_000_000)).cast("decimal(38,9)")
     rest = dividend % divisor
     whole = ((dividend - rest) / divisor).cast("decimal(30,0)")
     rounded = whole + F.when(rest * F.lit(2) >= divisor, F.lit(1)).otherwise(F.lit(0))
@@ -52,8 +53,8 @@ def median(values: Column) -> Column:
     Of an even count it is the mean of the middle two, half away from zero.
     """
     size = F.size(values)
-    low, high = (F.get(values, F.floor((size - one) / 2).cast("int")) for one in (1, 0))
-    return F.round((low + high) / F.lit(2), 6)
+    low, high = F.floor((size - 1) / 2).cast("int"), F.floor(size / 2).cast("int")
+    return F.round((F.get(values, low) + F.get(values, high)) / F.lit(2), 6)
 
 
 def nearest_rank(values: Column, percent: float) -> Column:

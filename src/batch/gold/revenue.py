@@ -5,10 +5,9 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from .definitions import growth_pct, quotient
 
-def growth_pct(new: Column, old: Column) -> Column:
-    """Return 100 × (new − old) ÷ old as a double from exact sums; NULL where old is absent or not positive."""
-    return F.when(old > 0, 100.0 * ((new - old).cast("double") / old.cast("double")))
+_AMOUNTS = ("subtotal_usd", "credits_usd", "taxes_usd", "revenue_usd", "invoiced_usd")
 
 
 def revenue_by_org_month(invoices: DataFrame) -> DataFrame:
@@ -17,11 +16,8 @@ def revenue_by_org_month(invoices: DataFrame) -> DataFrame:
     `mom_growth_pct` is NULL where the month before is absent or its revenue not positive, or where either month has
     an invoice with a suspect exchange rate. `credit_ratio` is NULL where the subtotal is not positive.
     """
-    amounts = ("subtotal_usd", "credits_usd", "taxes_usd", "revenue_usd", "invoiced_usd")
     months = invoices.groupBy("org_id", "month").agg(
-        F.count(F.lit(1)).alias("invoices"),
-        F.count_if("is_credit_note").alias("credit_notes"),
-        *(F.sum(name).alias(name) for name in amounts),
+        *_sums(),
         F.array_sort(F.collect_set("currency")).alias("currencies"),
         F.bool_or("fx_suspect").alias("has_fx_suspect"),
     )
@@ -39,3 +35,39 @@ def revenue_by_org_month(invoices: DataFrame) -> DataFrame:
             "mom_growth_pct": F.when(is_trusted, growth_pct(F.col("revenue_usd"), F.col("_revenue_before"))),
         }
     )
+
+
+def revenue_monthly(invoices: DataFrame) -> DataFrame:
+    """One row for each month with an invoice: sums in USD over all organisations, and growth over the month before.
+
+    An invoice with a suspect exchange rate counts as it is, here where it is one of many, and is counted apart. A row
+    depends on the invoices of its month and of the month before.
+    """
+    by_currency = invoices.groupBy("month", "currency").agg(
+        *_sums(),
+        F.count_if("fx_suspect").alias("fx_suspect_invoices"),
+        F.collect_set("org_id").alias("_orgs"),
+    )
+    revenue = F.array_sort(F.collect_list(F.struct("currency", "revenue_usd")))
+    counts = ("invoices", "credit_notes", "fx_suspect_invoices", *_AMOUNTS)
+    months = by_currency.groupBy("month").agg(
+        *(F.sum(name).cast(f"{'decimal(28,6)' if name in _AMOUNTS else 'bigint'}").alias(name) for name in counts),
+        F.size(F.array_distinct(F.flatten(F.collect_list("_orgs")))).alias("orgs_billed"),
+        F.map_from_entries(revenue).alias("revenue_usd_by_currency"),
+    )
+    before = months.select(F.add_months("month", 1).alias("month"), F.col("revenue_usd").alias("_revenue_before"))
+    return months.join(F.broadcast(before), "month", "left").withColumns(
+        {
+            "arpa_usd": quotient(F.col("revenue_usd"), F.col("orgs_billed")),
+            "mom_growth_pct": growth_pct(F.col("revenue_usd"), F.col("_revenue_before")),
+        }
+    )
+
+
+def _sums() -> list[Column]:
+    """Return what both marts sum over invoices."""
+    return [
+        F.count(F.lit(1)).alias("invoices"),
+        F.count_if("is_credit_note").alias("credit_notes"),
+        *(F.sum(name).alias(name) for name in _AMOUNTS),
+    ]
