@@ -131,7 +131,7 @@ def computed(
     mart = MARTS[table.name]
     inputs = [config.lake.read(spark, name, version) for name, version in note["inputs"].items()]
     if what.parts is not None:
-        inputs = [inputs_for(mart, name, rows, what.parts) for name, rows in zip(note["inputs"], inputs, strict=True)]
+        inputs = [inputs_for(table, name, rows, what.parts) for name, rows in zip(note["inputs"], inputs, strict=True)]
     known = config.settings.definitions.model_dump() | table.parameters
     if mart.takes_as_of:
         known["as_of"] = date.fromisoformat(note["as_of"])

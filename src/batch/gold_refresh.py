@@ -95,7 +95,7 @@ def plan(config: Config, table: Table, wanted: Mapping[str, Any], expected: Expe
         days = _changed_days(config, mart, name, built.get(name), wanted["inputs"][name], expected)
         if days is None:
             return Plan(None, reason)
-        parts |= mart.parts(name, days)
+        parts |= mart.parts(name, days, table.parameters)
     if len(parts) > MOST_PARTS:
         return Plan(None, f"{reason}, on more than {MOST_PARTS} {mart.unit}s")
     return Plan(frozenset(parts), reason if parts else f"{', '.join(moved)} rewritten, with the same rows")
@@ -115,10 +115,13 @@ def _changed_days(config: Config, mart: Mart, name: str, old: int | None, new: i
     return days
 
 
-def inputs_for(mart: Mart, name: str, rows: DataFrame, parts: Days) -> DataFrame:
+def inputs_for(table: Table, name: str, rows: DataFrame, parts: Days) -> DataFrame:
     """Return the rows of an input that some parts of the mart are made from."""
+    mart = MARTS[table.name]
     touch = mart.touches.get(name)
-    return rows if touch is None else rows.where(within(F.col(touch.column), mart.unit, mart.needs(name, parts)))
+    if touch is None:
+        return rows
+    return rows.where(within(F.col(touch.column), mart.unit, mart.needs(name, parts, table.parameters)))
 
 
 def within(column: Column, unit: str, parts: Days) -> Column:

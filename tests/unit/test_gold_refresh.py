@@ -129,8 +129,8 @@ def test_what_a_part_needs_is_what_touches_it() -> None:
         mart = Mart(lambda rows: rows, "usage_date", unit, {"in": Touch("usage_date", ahead)})  # type: ignore[arg-type]
         for day in days:
             own = day if unit == "day" else months_later(day, 0)
-            assert all(own in mart.needs("in", {part}) for part in mart.parts("in", {day}))
-            assert own not in mart.needs("in", {max(mart.parts("in", {day})) + timedelta(days=40)}) or ahead > 39
+            assert all(own in mart.needs("in", {part}, {}) for part in mart.parts("in", {day}, {}))
+            assert own not in mart.needs("in", {max(mart.parts("in", {day}, {})) + timedelta(days=40)}, {}) or ahead > 39
 
 
 def test_each_split_mart_names_its_own_date_and_its_inputs_dates() -> None:

@@ -37,7 +37,12 @@ class Touch:
 
     column: str
     """The input's date."""
-    ahead: int = 0
+    ahead: int | str = 0
+    """A number, or the parameter of the mart's contract that holds it."""
+
+    def reach(self, parameters: Mapping[str, Any]) -> int:
+        """Return how many days or months ahead a row is still seen."""
+        return int(parameters[self.ahead]) if isinstance(self.ahead, str) else self.ahead
 
 
 @dataclass(frozen=True)
@@ -70,13 +75,13 @@ class Mart:
         """Return those of the known arguments that the function takes."""
         return {name: value for name, value in known.items() if name in self.keywords}
 
-    def parts(self, name: str, days: AbstractSet[date]) -> set[date]:
+    def parts(self, name: str, days: AbstractSet[date], parameters: Mapping[str, Any]) -> set[date]:
         """Return the parts that changed rows of an input, of these days, go into."""
-        return _moved(days, self.unit, 0, self.touches[name].ahead)
+        return _moved(days, self.unit, 0, self.touches[name].reach(parameters))
 
-    def needs(self, name: str, parts: AbstractSet[date]) -> set[date]:
+    def needs(self, name: str, parts: AbstractSet[date], parameters: Mapping[str, Any]) -> set[date]:
         """Return the days, or months, of an input that some parts are made from."""
-        return _moved(parts, self.unit, -self.touches[name].ahead, 0)
+        return _moved(parts, self.unit, -self.touches[name].reach(parameters), 0)
 
 
 def months_later(day: date, months: int) -> date:
@@ -93,7 +98,10 @@ def _moved(days: AbstractSet[date], unit: str, first: int, last: int) -> set[dat
 
 MARTS: Mapping[str, Mart] = {
     "gold.usage_hourly": Mart(
-        usage_marts.usage_hourly, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
+        usage_marts.usage_hourly,
+        part="usage_date",
+        touches={"silver.usage_events": Touch("usage_date")},
+        is_large=True,
     ),
     "gold.usage_daily": Mart(
         usage_marts.usage_daily, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
@@ -102,7 +110,10 @@ MARTS: Mapping[str, Mart] = {
         usage_marts.org_daily_usage_by_service, part="usage_date", touches={"gold.usage_daily": Touch("usage_date")}
     ),
     "gold.resource_daily_usage": Mart(
-        usage_marts.resource_daily_usage, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
+        usage_marts.resource_daily_usage,
+        part="usage_date",
+        touches={"silver.usage_events": Touch("usage_date")},
+        is_large=True,
     ),
     "gold.genai_tokens_by_org_date": Mart(
         usage_marts.genai_tokens_by_org_date, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
@@ -116,7 +127,7 @@ MARTS: Mapping[str, Mart] = {
         anomalies.cost_anomalies,
         part="usage_date",
         touches={
-            "gold.org_daily_usage_by_service": Touch("usage_date", ahead=56),
+            "gold.org_daily_usage_by_service": Touch("usage_date", ahead="window_days"),
             "silver.usage_events": Touch("usage_date"),
         },
     ),
