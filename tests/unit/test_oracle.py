@@ -9,7 +9,7 @@ import json
 import os
 import random
 import sys
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal, localcontext
 from pathlib import Path
 from typing import Any
@@ -783,6 +783,457 @@ def test_customer_summary_has_a_row_for_each_current_organisation(landing: Landi
         "tickets": 0, "open_critical_tickets": 0, "last_nps": None, "mean_nps": None,
         "first_usage_date": None, "last_usage_date": None,
     }  # fmt: skip
+
+
+# ---------------------------------------------------------------------------------------------- usage and costs
+
+
+def used(*days: tuple[str, float], org: str = "a", **fields: Any) -> list[dict[str, Any]]:
+    """An event for each (date, cost)."""
+    return [
+        {
+            "event_id": f"{org}{n}{fields.get('service', '')}",
+            "org_id": org,
+            "timestamp": f"{day}T12:00:00Z",
+            "cost_usd_increment": cost,
+            **fields,
+        }
+        for n, (day, cost) in enumerate(days)
+    ]
+
+
+def daily(start: str, *costs: float) -> list[tuple[str, float]]:
+    """The costs on as many days in a row."""
+    first = date.fromisoformat(start)
+    return [((first + timedelta(days=n)).isoformat(), cost) for n, cost in enumerate(costs)]
+
+
+def test_trends_compare_the_cost_of_covered_days(landing: Landing) -> None:
+    landing.events(
+        *used(("2025-07-01", 7), ("2025-07-08", 14), ("2025-07-16", 2), ("2025-07-17", 100)),
+        *used(("2025-07-09", 3), service="genai", region="us-west"),
+    )
+    trends = landing.oracle(as_of=date(2025, 7, 16)).gold("usage_trends")
+    found = {
+        key: (row["covered_days"], row["cost_usd"], row["cost_per_day"], row["growth_pct"], row["is_partial"])
+        for key, row in keyed(trends, "period_type", "service", "region", "period_start").items()
+    }
+    days = {key[3].day: row for key, row in found.items() if key[:3] == ("day", "compute", "us-east")}
+    assert days == {
+        1: (1, 7, 7, None, False),
+        8: (1, 14, 14, pytest.approx(1300), False),
+        # In the week before, compute cost nothing.
+        16: (1, 2, 2, None, False),
+        17: (0, 100, None, None, True),
+    }
+    weeks = {key[3]: row for key, row in found.items() if key[:3] == ("week", "compute", "ALL")}
+    assert weeks == {
+        date(2025, 6, 30): (6, 7, Decimal("1.166667"), None, True),
+        date(2025, 7, 7): (7, 14, 2, pytest.approx(100 * (2 / (7 / 6) - 1)), False),
+        date(2025, 7, 14): (3, 102, Decimal("0.666667"), pytest.approx(100 * (1 / 3 - 1)), True),
+    }
+    assert found["day", "ALL", "ALL", date(2025, 7, 16)][3] == pytest.approx(100 * (2 / (3 / 7) - 1))
+    # The 7 dates before the 7th begin before the first usage.
+    assert found["month", "ALL", "ALL", date(2025, 7, 1)] == (16, 126, Decimal("1.625"), None, True)
+    assert found["quarter", "ALL", "us-west", date(2025, 7, 1)] == (16, 3, Decimal("0.1875"), None, True)
+    assert ("week", "genai", "us-east", date(2025, 7, 7)) not in found
+
+
+def test_services_are_ranked_and_put_in_tiers_by_growth(landing: Landing) -> None:
+    costs = {"compute": (10, 341), "genai": (10, 279), "networking": (1, 30.38), "storage": (None, 5)}
+    for service, (july, august) in costs.items():
+        days = [("2025-08-05", august)] + ([("2025-07-31", july)] if july else [])
+        landing.events(*used(*days, service=service), name=f"{service}.jsonl")
+    found = keyed(landing.oracle(as_of=date(2025, 8, 31)).gold("service_performance"), "month", "service")
+    july, august = ({s: row for (m, s), row in found.items() if m.month == month} for month in (7, 8))
+    assert {s: row["cost_rank"] for s, row in july.items()} == {"compute": 1, "genai": 1, "networking": 3}
+    assert {s: row["tier"] for s, row in july.items()} == dict.fromkeys(july)
+    # Growth of 10, −10, −2 % and none: the limits belong to the tier below, below, above.
+    assert {s: row["tier"] for s, row in august.items()} == {
+        "compute": "strong", "genai": "under", "networking": "average", "storage": None,
+    }  # fmt: skip
+    assert july["compute"]["cost_share_pct"] == pytest.approx(1000 / 21)
+    assert (july["compute"]["covered_days"], august["compute"]["cost_per_day"]) == (1, 11)
+
+
+def test_anomalies_stand_out_of_their_own_baseline_and_are_explained(landing: Landing) -> None:
+    landing.events(
+        *used(*daily("2025-07-01", 1, 2, 3, 4, 5, 6, 7)),
+        # Two events of half the cost: the smaller id is told.
+        *used(("2025-07-08", 11), org="a", event_id="y", resource_id=None),
+        *used(("2025-07-08", 11), org="a", event_id="x", region="us-west"),
+        *used(
+            *daily("2025-07-01", 0, 0, 0, 0, 0, 0, 0), ("2025-07-09", 4), ("2025-07-09", 3), ("2025-07-09", 3), org="b"
+        ),
+        *used(*daily("2025-07-01", 0, 0, 0, 0, 0, 0, 0, 9.999999), org="c"),
+        # 57 and 56 days before: the first is out of the window, so six are left.
+        *used(*daily("2025-05-01", 1, 1, 1, 1, 1, 1, 1), ("2025-06-27", 500), org="d"),
+        *used(*daily("2025-07-01", 1000, 1000, *[10] * 28, 11), org="e"),
+    )
+    found = keyed(landing.oracle().gold("cost_anomalies"), "org_id", "usage_date")
+    first = found["a", date(2025, 7, 8)]
+    assert {c: first[c] for c in ("baseline_days", "expected_usd", "mad_usd", "impact_usd", "is_anomaly", "above_p99")} == {
+        "baseline_days": 7, "expected_usd": 4, "mad_usd": 2, "impact_usd": 18, "is_anomaly": True, "above_p99": True,
+    }  # fmt: skip
+    assert (first["mad_score"], first["z_score"]) == (pytest.approx(6.0705), pytest.approx(18 / (28 / 6) ** 0.5))
+    assert (first["cause"], first["single_event_id"]) == ("single_event", "x")
+    assert [tuple(driver.values()) for driver in first["drivers"]] == [
+        ("metric", "requests", 22), ("region", "us-east", 11), ("region", "us-west", 11),
+    ]  # fmt: skip
+    flat = found["b", date(2025, 7, 9)]
+    assert (flat["mad_usd"], flat["z_score"], flat["is_anomaly"]) == (Decimal("0.01"), None, True)
+    assert (flat["cause"], flat["single_event_id"]) == ("broad", None)
+    assert not found["c", date(2025, 7, 8)]["is_anomaly"]
+    short = found["d", date(2025, 6, 27)]
+    assert (short["baseline_days"], short["expected_usd"], short["mad_usd"], short["is_anomaly"]) == (
+        6,
+        None,
+        None,
+        False,
+    )
+    newest = found["e", date(2025, 7, 31)]
+    assert (newest["baseline_days"], newest["expected_usd"], newest["above_p99"]) == (28, 10, True)
+    # Of 8 rows the middle two have the mean 4.5, and 22 differs by 17.5.
+    landing.events(*used(("2025-07-09", 4.5), event_id="z"), name="more.jsonl")
+    after = keyed(landing.oracle().gold("cost_anomalies"), "org_id", "usage_date")["a", date(2025, 7, 9)]
+    assert (after["baseline_days"], after["expected_usd"], after["mad_usd"]) == (8, Decimal("4.5"), 2)
+    assert (after["impact_usd"], after["mad_score"]) == (0, 0)
+
+
+def test_spikes_are_dear_beside_the_median_of_their_month_service_and_metric(landing: Landing) -> None:
+    landing.events(
+        *used(*daily("2025-07-01", 1, 2, 4, 5, 15.000001, 15)),
+        *used(("2025-07-01", 500), metric="cpu_hours", unit="hours", event_id="other metric"),
+    )
+    # The median of 1, 2, 4, 5, 15, 15.000001 is 4.5, so 22.5 is five times as much; nothing is dearer.
+    assert landing.oracle().gold("cost_spikes").num_rows == 0
+    landing.events(*used(*daily("2025-07-10", 22.500001, 1), org="b", event_id="s"), name="more.jsonl")
+    # The middle two are 4 and 5 still.
+    spike = only(landing.oracle().gold("cost_spikes"))
+    assert (spike["median_usd"], spike["excess_usd"], spike["org_id"]) == (Decimal("4.5"), Decimal("18.000001"), "b")
+
+
+def test_each_tag_key_allocates_the_whole_month(landing: Landing) -> None:
+    tags = {"r1": '["env:prod", "team:x"]', "r2": '["env:prod", "env:dev"]', "r3": "[]", "r4": "broken"}
+    landing.orgs("a").rows("resources", *({"resource_id": id_, "tags_json": t} for id_, t in tags.items()))
+    for n, resource in enumerate([*tags, "unknown", None]):
+        landing.events(*used(("2025-07-01", 2**n), resource_id=resource, event_id=f"e{n}"), name=f"{n}.jsonl")
+    found = keyed(landing.oracle().gold("cost_allocation"), "tag_key", "tag_value")
+    assert {key: row["cost_usd"] for key, row in found.items()} == {
+        ("env", "prod"): 1, ("env", "(conflict)"): 2, ("env", "(none)"): 60, ("team", "x"): 1, ("team", "(none)"): 62,
+    }  # fmt: skip
+
+
+def test_reconciliation_has_a_status_for_each_side_and_size(landing: Landing) -> None:
+    usage = {"match": 95, "over": 94.999999, "under": 100, "credit": 10, "suspect": 10}
+    billed = {"match": "100", "over": "100", "under": "50", "credit": "-5", "bills": "20"}
+    landing.orgs(*usage, "bills").rows(
+        "billing_monthly",
+        *(invoice(org, amount, org_id=org) for org, amount in billed.items()),
+        invoice("eur", "0.5", org_id="suspect", currency="EUR"),
+        invoice("june", "100", org_id="match", month="2025-06-01"),
+        invoice("august", "100", org_id="match", month="2025-08-01"),
+    )
+    landing.events(
+        *(event for org, cost in usage.items() for event in used(("2025-07-01", cost), org=org)),
+        # Usage on 28 of 31 dates of July, on 27 of August; who used it does not count.
+        *used(*daily("2025-07-01", *[1] * 28), *daily("2025-08-01", *[1] * 27), org="uses"),
+        # Refused lines whose cost can be read.
+        *used(("2025-07-02", 7), ("2025-07-03", -2), org="match", value="x", event_id="bad"),
+        # It has the id of an accepted event, whose line is smaller.
+        *used(("2025-07-01", 99), org="match"),
+        *used(("2025-07-02", "free"), org="match", event_id="worse"),
+        '{"org_id": "match", "timestamp": "2025-07-02T00:00:00Z", "cost_usd_increment": 1000',
+    )
+    found = keyed(landing.oracle().gold("cost_billing_reconciliation"), "org_id", "month")
+    assert {(org, month.month): row["status"] for (org, month), row in found.items()} == {
+        ("match", 6): "no_usage_data", ("match", 7): "matched", ("match", 8): "partial_usage", ("over", 7): "over_billed",
+        ("under", 7): "under_billed", ("credit", 7): "credit_note", ("suspect", 7): "currency_suspect",
+        ("uses", 7): "usage_only", ("uses", 8): "partial_usage", ("bills", 7): "billing_only",
+    }  # fmt: skip
+    match, credit = found["match", date(2025, 7, 1)], found["credit", date(2025, 7, 1)]
+    assert (match["usage_cost_usd"], match["refused_cost_usd"]) == (95, 99 + 7 - 2)
+    assert (credit["difference_usd"], credit["difference_pct"]) == (-15, pytest.approx(-150))
+    assert found["match", date(2025, 6, 1)]["usage_cost_usd"] is None
+    assert found["uses", date(2025, 7, 1)]["billed_subtotal_usd"] is None
+    assert (match["usage_days"], found["uses", date(2025, 8, 1)]["usage_days"]) == (28, 27)
+
+
+# ------------------------------------------------------------------------------- support, surveys, marketing, logins
+
+
+def test_support_months_have_percentiles_by_nearest_rank_and_old_open_tickets(landing: Landing) -> None:
+    resolved = [{"ticket_id": str(n), "resolved_at": f"2025-07-01T{n:02}:00:00"} for n in range(1, 12)]
+    landing.orgs("a").rows(
+        "support_tickets",
+        *resolved,
+        # Resolved after the business date is open, and so is not among the hours.
+        {"ticket_id": "late", "resolved_at": "2025-08-01"},
+        {"ticket_id": "old", "created_at": "2025-07-01T23:59:59"},
+        {"ticket_id": "young", "created_at": "2025-07-02"},
+        {"ticket_id": "next", "created_at": "2025-08-01"},
+    )
+    found = only(landing.oracle(as_of=date(2025, 7, 31)).gold("support_monthly"))
+    assert [found[c] for c in ("tickets", "resolved", "open", "open_over_30d")] == [14, 11, 3, 2]
+    assert [found[f"{c}_resolution_hours"] for c in ("avg", "p50", "p90")] == [6, 6, 10]
+
+
+def test_nps_needs_ten_scores(landing: Landing) -> None:
+    scores = ["10", "9", "9", "9", "8", "7", "6", "0", "0", "5"]
+    july = [{"survey_date": f"2025-07-{n + 1:02}", "nps_score": score} for n, score in enumerate([*scores, "-40", ""])]
+    june = [{"survey_date": f"2025-06-{n + 1:02}", "nps_score": score} for n, score in enumerate(scores[:9])]
+    found = keyed(landing.orgs("a").rows("nps_surveys", *july, *june).oracle().gold("nps_by_month"), "month")
+    assert found[date(2025, 7, 1)] == {
+        "month": date(2025, 7, 1), "surveys": 12, "scored": 10, "promoters": 4, "passives": 2, "detractors": 4, "nps": 0,
+        "out_of_scale": 1, "mean_reported": pytest.approx(23 / 11), "median_reported": 7,
+    }  # fmt: skip
+    assert (found[date(2025, 6, 1)]["scored"], found[date(2025, 6, 1)]["nps"]) == (9, None)
+
+
+def test_revenue_is_split_over_the_conversions_of_two_months_to_the_last_millionth(landing: Landing) -> None:
+    dates = {"t0": "2025-05-31", "t1": "2025-06-30", "t2": "2025-07-01", "t3": "2025-07-31", "t4": "2025-08-15"}
+    touches = [{"touch_id": t, "timestamp": day, "campaign": t, "converted": "True"} for t, day in dates.items()]
+    landing.orgs("a", "b").rows(
+        "marketing_touches",
+        *touches,
+        {"touch_id": "t10", "timestamp": "2025-07-01", "campaign": "t2", "clicked": ""},
+        *(
+            {"touch_id": f"u{n}", "org_id": "b", "campaign": "b", "clicked": "False", "converted": "True"}
+            for n in "123"
+        ),
+    )
+    landing.rows(
+        "billing_monthly", invoice("1", "100"), invoice("2", "10", month="2025-08-01"), invoice("3", "-200", org_id="b")
+    )
+    found = keyed(landing.oracle().gold("marketing_effectiveness"), "month", "campaign")
+    influenced = {campaign: row["influenced_revenue_usd"] for (_, campaign), row in found.items()}
+    # July over t1, t2, t3, the rest to t1; August over t2, t3, t4, the rest to t2.
+    assert influenced == {
+        "t0": 0, "t1": Decimal("33.333334"), "t2": Decimal("36.666667"), "t3": Decimal("36.666666"),
+        "t4": Decimal("3.333333"), "b": -200,
+    }  # fmt: skip
+    july = found[date(2025, 7, 1), "t2"]
+    assert [july[c] for c in ("touches", "orgs", "clicks", "conversions")] == [2, 1, 1, 1]
+    assert (july["click_rate"], found[date(2025, 7, 1), "b"]["conversions_without_click"]) == (0.5, 3)
+
+
+def test_windows_end_with_the_business_date(landing: Landing) -> None:
+    logins = {"1": "2025-07-25", "2": "2025-07-24T23:59:59", "3": "2025-07-02", "4": "2025-07-01", "5": "2025-05-03",
+              "6": "2025-05-02", "7": "2025-08-01", "8": ""}  # fmt: skip
+    people = [{"user_id": id_, "last_login": login} for id_, login in logins.items()]
+    gone = {"user_id": "9", "active": "False", "last_login": "2025-07-31", "role": ""}
+    landing.orgs("a", "b").rows("users", *people, gone)
+    states = {"runs": "running", "idle": "running", "off": "stopped", "unknown": ""}
+    landing.rows("resources", *({"resource_id": id_, "state": state} for id_, state in states.items()))
+    for resource, day in {
+        "runs": "2025-07-18",
+        "idle": "2025-07-17",
+        "off": "2025-07-25",
+        "unknown": "2025-07-31",
+    }.items():
+        dates = ((day, 1), ("2025-07-02", 2), ("2025-07-01", 4), ("2025-08-01", 8))
+        landing.events(
+            *used(*dates[: 4 if resource == "off" else 3], resource_id=resource, org=resource), name=f"{day}.jsonl"
+        )
+    oracle = landing.oracle(as_of=date(2025, 7, 31))
+
+    activity = keyed(oracle.gold("user_activity"), "org_id")
+    assert activity["a"] == {
+        "org_id": "a", "users": 9, "active_users": 8, "users_by_role": [("admin", 8)], "logged_in_7d": 1,
+        "logged_in_30d": 3, "logged_in_90d": 5, "never_logged_in": 1, "adoption_rate": 0.375,
+    }  # fmt: skip
+    assert (activity["b"]["users_by_role"], activity["b"]["adoption_rate"]) == ([], None)
+
+    resources = keyed(oracle.gold("resource_utilization"), "resource_id")
+    columns = ("is_idle", "events_30d", "cost_30d_usd", "inactive_cost_7d_usd", "inactive_cost_30d_usd")
+    assert {id_: tuple(row[c] for c in columns) for id_, row in resources.items()} == {
+        "runs": (False, 2, 3, 0, 0), "idle": (True, 2, 3, 0, 0), "off": (False, 2, 3, 1, 3), "unknown": (False, 2, 3, 0, 0),
+    }  # fmt: skip
+    assert resources["off"]["last_used_at"] == datetime(2025, 8, 1, 12)
+
+
+# ------------------------------------------------------------------------------------------------------- customers
+
+
+def test_quintiles_give_equal_values_equal_scores(landing: Landing) -> None:
+    signups = {"a": "2025-01-01", "b": "2025-07-02", "c": "2025-07-31", "d": "2025-07-01", "e": "2025-08-01"}
+    landing.rows("customers_orgs", *({"org_id": org, "signup_date": day} for org, day in signups.items()))
+    landing.events(
+        # The third date is the same; before the 90 days; after the business date.
+        *used(
+            ("2025-07-30", 75), ("2025-07-01", 100), ("2025-07-30", 0), ("2025-05-02", 1), ("2025-08-01", 1), org="a"
+        ),
+        *used(("2025-07-29", 75.01), ("2025-07-01", 100), org="b"),
+        *used(("2025-07-01", 1), org="c"),
+    )
+    bills = [("a", "7", "50"), ("b", "7", "10"), ("b", "4", "1000"), ("c", "5", "5"), ("c", "6", "15"), ("d", "7", "20"),
+             ("d", "8", "900"), ("e", "7", "-5")]  # fmt: skip
+    landing.rows(
+        "billing_monthly",
+        *(invoice(org + m, amount, org_id=org, month=f"2025-0{m}-01") for org, m, amount in bills),
+        # It makes July of a suspect, so that a has no value.
+        invoice("x", "0.01", currency="EUR"),
+    )
+    found = keyed(landing.oracle(as_of=date(2025, 7, 31)).gold("customer_rfm"), "org_id")
+    columns = ("recency_days", "r", "frequency", "f", "monetary", "m", "segment")
+    assert {org: tuple(row[c] for c in columns) for org, row in found.items()} == {
+        # A quarter less than before is at risk, a little less than a quarter is not.
+        "a": (1, 5, 2, 5, None, 1, "At Risk"),
+        "b": (2, 4, 2, 5, 10, 4, "New"),
+        "c": (30, 2, 1, 3, 10, 4, "At Risk"),
+        "d": (None, 1, 0, 2, 20, 5, "Lost"),
+        "e": (None, 1, 0, 2, -5, 2, "Lost"),
+    }
+    assert (found["a"]["cost_change_pct"], found["d"]["cost_change_pct"]) == (pytest.approx(-25), None)
+    assert (found["a"]["rfm_score"], found["a"]["previous_net_cost_usd"]) == (11, 100)
+
+
+def test_a_day_of_anomaly_counts_with_what_was_expected(landing: Landing) -> None:
+    landing.orgs("a").events(*used(*daily("2025-06-20", *[1] * 8), ("2025-07-20", 500)))
+    found = only(landing.oracle(as_of=date(2025, 7, 20)).gold("customer_rfm"))
+    assert (found["recent_net_cost_usd"], found["previous_net_cost_usd"]) == (8, 1)
+
+
+def test_health_weighs_the_components_that_are_there(landing: Landing) -> None:
+    landing.rows(
+        "customers_orgs", {"org_id": "a"}, {"org_id": "b"}, {"org_id": "c"}, {"org_id": "d", "nps_score": "-25"}
+    )
+    landing.events(*used(("2025-07-03", 30), ("2025-08-31", 10)))
+    landing.rows(
+        "users",
+        *({"user_id": n, "last_login": day} for n, day in [("1", "2025-08-02"), ("2", "2025-08-01"), ("3", "")]),
+        {"user_id": "4", "org_id": "d", "active": ""},
+    )
+    landing.rows(
+        "support_tickets",
+        *(
+            {"ticket_id": n, "created_at": day, "resolved_at": "2025-08-31"}
+            for n, day in [("1", "2025-06-03"), ("2", "2025-08-31")]
+        ),
+        {"ticket_id": "3", "created_at": "2025-08-01", "sla_breached": "True", "resolved_at": "2025-08-02"},
+        # Breached before the 90 days, yet open and severe.
+        {
+            "ticket_id": "4",
+            "created_at": "2025-06-02",
+            "sla_breached": "True",
+            "severity": "high",
+            "resolved_at": "2025-09-01",
+        },
+        *({"ticket_id": f"c{n}", "org_id": "c", "csat": n, "resolved_at": "2025-07-02"} for n in "34"),
+        # Open ones outweigh everything: not below 0.
+        *({"ticket_id": f"b{n}", "org_id": "b", "severity": "critical"} for n in range(11)),
+    )
+    landing.rows(
+        "nps_surveys",
+        {"survey_date": "2025-08-01", "nps_score": "7"},
+        {"survey_date": "2025-08-02", "nps_score": "-70"},
+        {"survey_date": "2025-09-01", "nps_score": "1"},
+    )
+    bills = {"08": "50", "06": "100", "05": "50", "04": "30", "03": "7", "09": "5000"}
+    landing.rows(
+        "billing_monthly",
+        *(invoice(month, amount, month=f"2025-{month}-01") for month, amount in bills.items()),
+        invoice("suspect", "1", month="2025-07-01", currency="EUR"),
+        invoice("compared", "5000", month="2025-07-01", org_id="c"),
+        invoice("minus", "-1", month="2025-08-01", org_id="d"),
+    )
+    oracle = landing.oracle(as_of=date(2025, 8, 31))
+    found = keyed(oracle.gold("customer_health"), "org_id")
+    components = {
+        org: {c["name"]: (c["score"], c["contribution"]) for c in row["health_components"] if c["score"] is not None}
+        for org, row in found.items()
+    }
+    assert components["a"] == {
+        "usage": (Decimal("16.666667"), Decimal("4.17")),
+        "engagement": (Decimal("83.333333"), Decimal("16.67")),
+        "support": (Decimal("56.666667"), Decimal("11.33")),
+        "satisfaction": (70, 14),
+        # Over the mean of June, May and April; July is suspect.
+        "billing": (Decimal("83.333333"), Decimal("12.5")),
+    }
+    assert components["b"] == {"support": (0, 0)}
+    # Without a month before the newest there is nothing to compare it with.
+    assert components["c"] == {"support": (100, 50), "satisfaction": (Decimal("62.5"), Decimal("31.25"))}
+    assert components["d"] == {
+        "support": (100, Decimal("36.36")), "satisfaction": (Decimal("37.5"), Decimal("13.64")), "billing": (0, 0),
+    }  # fmt: skip
+    assert {org: (row["health_score"], row["health_band"]) for org, row in found.items()} == {
+        "a": (Decimal("58.67"), "watch"), "b": (0, "at_risk"), "c": (Decimal("81.25"), "healthy"), "d": (50, "watch"),
+    }  # fmt: skip
+    # A day earlier the 60 days begin before the first usage.
+    before = keyed(landing.oracle(as_of=date(2025, 8, 30)).gold("customer_health"), "org_id")["a"]
+    assert before["health_components"][0] == {"name": "usage", "score": None, "weight": 25, "contribution": None}
+
+
+def test_history_is_told_by_the_masters_of_each_sunday(landing: Landing) -> None:
+    for day, plans in {
+        "2025-07-19": {"a": "pro", "b": "pro"},
+        "2025-07-22": {"a": "enterprise", "b": "pro", "c": "free"},
+        "2025-07-23": {"b": "pro", "c": "free"},
+        "2025-07-25": {"a": "enterprise", "b": "pro", "c": "free"},
+        "2025-07-28": {"a": "enterprise", "c": "free"},
+    }.items():
+        landing.rows("customers_orgs", *({"org_id": org, "plan_tier": p} for org, p in plans.items()), folder=day)
+    landing.rows("users", {"user_id": "1", "org_id": "b", "last_login": "2025-07-18"}, folder="2025-07-19")
+    landing.rows("users", {"user_id": "1", "org_id": "b", "last_login": "2025-07-21"}, folder="2025-07-22")
+    landing.events(*used(("2025-07-16", 1), org="b"), *used(("2025-08-04", 1), org="a"))
+    oracle = landing.oracle(as_of=date(2025, 8, 4), snapshot_deletes_limit=None)
+
+    history = keyed(oracle.gold("customer_history"), "org_id", "week_ending")
+    sundays = {"20": ["a", "b"], "27": ["a", "b", "c"], "03": ["a", "c"]}
+    assert {(org, day.isoformat()[-2:]) for org, day in history} == {
+        (o, day) for day, os in sundays.items() for o in os
+    }
+    weeks = [history["b", date(2025, 7, day)] for day in (20, 27)]
+    # b used something on the 16th, 4 and 11 days before, and nobody else did.
+    assert [(row["r"], row["f"], row["segment"]) for row in weeks] == [(4, 5, "Loyal"), (3, 5, "At Risk")]
+    assert [row["health_components"][1]["score"] for row in weeks] == [100, 100]
+
+    found = [
+        tuple(row[c] for c in ("org_id", "plan_tier", "segment", "effective_from", "effective_to", "is_current"))
+        for row in oracle.gold("dim_customer").to_pylist()
+    ]
+    start, times = datetime(1970, 1, 1), {day: datetime(2025, 7, day) for day in (21, 22, 23, 25, 28)}
+    assert sorted(found, key=lambda row: (row[0], row[3])) == [
+        ("a", "pro", None, start, times[21], False),
+        ("a", "pro", "Lost", times[21], times[22], False),
+        ("a", "enterprise", "Lost", times[22], times[23], False),
+        # Gone for two days; what was known of its week holds no longer.
+        ("a", "enterprise", None, times[25], times[28], False),
+        ("a", "enterprise", "Lost", times[28], None, True),
+        ("b", "pro", None, start, times[21], False),
+        # Deleted in the first moment of the next week: its Sunday tells of it, its version has ended.
+        ("b", "pro", "Loyal", times[21], times[28], False),
+        ("c", "free", None, times[22], times[28], False),
+        ("c", "free", "Lost", times[28], None, True),
+    ]
+
+
+def test_a_customers_page_tells_what_does_not_go_together(landing: Landing) -> None:
+    landing.rows(
+        "customers_orgs",
+        {"org_id": "a", "plan_tier": "free", "lifecycle_stage": "churned"},
+        {"org_id": "b", "lifecycle_stage": "lead"},
+        {"org_id": "c", "plan_tier": "free", "lifecycle_stage": "active"},
+    )
+    landing.rows(
+        "billing_monthly",
+        invoice("1", "31"),
+        invoice("2", "62", month="2025-08-01"),
+        invoice("3", "9", month="2025-06-01"),
+    )
+    landing.events(*used(("2025-07-17", 1), ("2025-07-16", 2), ("2025-08-16", 4)), *used(("2025-07-16", 8), org="b"))
+    landing.rows("support_tickets", *({"ticket_id": day, "created_at": f"2025-07-{day}"} for day in ("16", "17", "18")))
+    oracle = landing.oracle(as_of=date(2025, 8, 15))
+    found = keyed(oracle.gold("customer_360"), "org_id")
+    # 15 of July's 31 days and 15 of August's.
+    assert [found["a"][c] for c in ("revenue_30d_usd", "cost_30d_usd", "events_30d", "tickets_30d")] == [45, 1, 1, 2]
+    assert {org: row["contradictions"] for org, row in found.items()} == {
+        "a": ["churned_with_cost", "free_plan_with_revenue"], "b": [], "c": [],
+    }  # fmt: skip
+    segments = keyed(oracle.gold("customer_segments"), "segment")
+    assert sum(row["orgs"] for row in segments.values()) == 3
+    assert sum(row["revenue_share_pct"] for row in segments.values()) == pytest.approx(100)
 
 
 # ----------------------------------------------------------------------------- contracts and comparison
