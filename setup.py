@@ -16,7 +16,13 @@ RUNTIME = [
     "rich>=13",
     "holidays>=0.100",
 ]
+NOTEBOOKS = [
+    "ipykernel>=7",
+    "matplotlib>=3.10",
+    "nbclient>=0.10",
+]
 DEVELOPMENT = [
+    *NOTEBOOKS,
     "chispa>=0.10",
     "hypothesis>=6.100",
     "import-linter>=2.1",
@@ -38,6 +44,6 @@ setup(
     packages=["cloudlake", *(f"cloudlake.{package}" for package in find_packages("src"))],
     package_data={"cloudlake": ["py.typed"]},
     install_requires=RUNTIME,
-    extras_require={"dev": DEVELOPMENT},
+    extras_require={"notebooks": NOTEBOOKS, "dev": DEVELOPMENT},
     entry_points={"console_scripts": ["cloudlake = cloudlake.cli:main"]},
 )

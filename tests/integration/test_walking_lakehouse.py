@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,29 +15,13 @@ from cloudlake import console
 from cloudlake.common.config import Config
 from cloudlake.serving import published
 from flow import assert_the_law_holds, cloudlake, deliver, event_line, land_events, opened, versions
-from oracle import GOLD, RECORDS, Oracle, assert_same
+from oracle import GOLD, RECORDS, Oracle, assert_same, without_field
 from pyspark.sql import SparkSession
 
 
 @pytest.fixture(scope="module")
-def landing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
-    folder = tmp_path_factory.mktemp("landing")
-    return folder, deliver(folder, seed=11)
-
-
-@pytest.fixture(scope="module")
-def config(
-    spark: SparkSession, landing: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
-) -> Config:
-    """A lake after one batch run, which took the stream with it."""
-    lake = tmp_path_factory.mktemp("lake")
-    assert cloudlake(lake, landing[0], "batch") == 0
-    return opened(lake, landing[0])
-
-
-@pytest.fixture(scope="module")
-def oracle(landing: tuple[Path, dict[str, Any]]) -> Oracle:
-    return Oracle(landing[0])
+def config(first_run: Config) -> Config:
+    return first_run
 
 
 def business_columns(config: Config, table: str, expected: pa.Table) -> pa.Table:
@@ -84,9 +70,17 @@ def test_silver_equals_plain_sql_over_the_landing_files(config: Config, oracle: 
 
 @pytest.mark.parametrize("mart", GOLD)
 def test_gold_equals_plain_sql_over_the_landing_files(config: Config, oracle: Oracle, mart: str) -> None:
+    assert_gold_is(config, oracle, mart)
+
+
+def assert_gold_is(config: Config, oracle: Oracle, mart: str) -> None:
+    """The published mart equals the oracle's, in the columns that landing files decide."""
     table = config.registry[f"gold.{mart}"]
-    version = published(config.lake).version(table.name)
-    assert_same(config.lake.read_small(table.name, version), oracle.gold(mart), list(table.key), mart)
+    expected = oracle.gold(mart)
+    rows = config.lake.read_small(table.name, published(config.lake).version(table.name))
+    if "health_components" in expected.column_names:
+        rows = without_field(rows, "health_components", "why")
+    assert_same(rows.select(expected.column_names), expected, list(table.key), mart)
 
 
 def test_the_served_answer_equals_gold_rebuilt_from_silver_whoever_has_written_last(
@@ -113,14 +107,29 @@ def test_the_served_answer_equals_gold_rebuilt_from_silver_whoever_has_written_l
     speed_events = sum(row["speed_events"] for row in config.lake.rows("serving.org_daily_usage"))
     assert speed_events == 60
 
+    change_a_cell(landing / "billing_monthly.csv", "subtotal", lambda text: str(float(text) + 1000))
+    change_a_cell(landing / "customers_orgs.csv", "plan_tier", lambda text: "pro" if text == "free" else "free")
     assert cloudlake(lake, landing, "batch") == 0
     assert_the_law_holds(spark, config)  # another batch
     assert sum(row["speed_events"] for row in config.lake.rows("serving.org_daily_usage")) == 0
-    assert_same(
-        config.lake.read_small("gold.usage_daily"),
-        Oracle(landing).gold("usage_daily"),
-        ["usage_date", "org_id", "service", "region"],
+    anew = Oracle(landing)
+    for mart in set(GOLD) - {"dim_customer"}:  # the oracle sees the files as they are, not the version before
+        assert_gold_is(config, anew, mart)
+
+
+def change_a_cell(file: Path, column: str, change: Callable[[str], str]) -> None:
+    """Correct one cell of an export, in the first row that silver accepts as it is."""
+    rows = list(csv.reader(file.read_text(encoding="utf-8").splitlines()))
+    place = rows[0].index(column)
+    keys = Counter(row[0] for row in rows)
+    row = next(
+        row
+        for row in rows[1:]
+        if keys[row[0]] == 1 and len(row) == len(rows[0]) and all(row[:place]) and row[place].strip()
     )
+    row[place] = change(row[place])
+    with file.open("w", encoding="utf-8", newline="") as handle:
+        csv.writer(handle).writerows(rows)
 
 
 def test_a_run_with_nothing_new_commits_nothing(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
@@ -148,7 +157,7 @@ def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(
 
 
 def test_a_full_reload_gives_the_same_tables(config: Config) -> None:
-    tables = [f"silver.{name}" for name in ("users", *RECORDS)] + [f"gold.{name}" for name in GOLD]
+    tables = [f"silver.{name}" for name in ("users", *RECORDS)] + [t.name for t in config.registry.layer("gold")]
     before = {name: config.lake.read_small(name) for name in tables}
     jobs = ["customers_orgs", "users", *RECORDS, "gold"]
     assert cloudlake(config.lake.root, config.landing, "batch", "--full-reload", "--jobs", *jobs) == 0
@@ -179,7 +188,7 @@ def test_status_shows_what_is_in_force_and_calls_a_dead_feed_stale(
     assert "silver.usage_events ends" in shown and "Where every record went" in shown
     assert cloudlake(config.lake.root, config.landing, "status", "--json") == 0
     state = json.loads(capsys.readouterr().out)
-    assert state["publication"]["tables"] == 5 and state["last_runs"]
+    assert state["publication"]["tables"] == len(config.registry.layer("gold")) and state["last_runs"]
 
 
 def test_the_newest_content_of_a_file_wins_and_only_what_hangs_on_it_is_rebuilt(config: Config) -> None:
@@ -199,13 +208,14 @@ def test_the_newest_content_of_a_file_wins_and_only_what_hangs_on_it_is_rebuilt(
     after = versions(config)
     new = {row["ticket_id"]: row for row in config.lake.rows("silver.support_tickets")}[old["ticket_id"]]
     assert new["category"] != old["category"] and new["_snapshot_at"] > old["_snapshot_at"]
-    moved = {name for name in after if after[name] != before[name] and not name.startswith("ops.")}
-    assert moved == {
+    moved = {name for name in after if after[name] != before[name] and name.startswith(("bronze.", "silver.", "gold."))}
+    assert moved >= {
         "bronze.support_tickets",
         "silver.support_tickets",
         "gold.tickets_by_org_date",
         "gold.customer_summary",
     }
+    assert moved <= config.registry.downstream(["bronze.support_tickets"])
     assert_same(config.lake.read_small("gold.customer_summary"), Oracle(landing).gold("customer_summary"), ["org_id"])
 
 
