@@ -115,6 +115,19 @@ def large(scratch: Path, events_per_day: int) -> list[Measured]:
     return [Measured("    yardstick: DuckDB, JSONL → Parquet", duck, 0.0), stream, gold]
 
 
+def show(rows: list[Measured], file: str) -> None:
+    """Print the measurements as a table, and keep them under results/."""
+    machine = f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}"
+    print(f"| what ({machine}) | seconds | peak memory, GiB | × yardstick |\n| --- | ---: | ---: | ---: |")
+    for row in rows:
+        ratio = f"{row.ratio:.1f}" if row.ratio else ""
+        memory = f"{row.peak_gib:.1f}" if row.peak_gib else ""
+        print(f"| {row.what.strip()} | {row.seconds:.1f} | {memory} | {ratio} |")
+    results = ROOT / "benchmarks" / "results" / file
+    results.parent.mkdir(exist_ok=True)
+    results.write_text(json.dumps({"machine": machine, "measured": [asdict(row) for row in rows]}, indent=2))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--events-per-day", type=int, default=36000)
@@ -124,15 +137,7 @@ def main() -> None:
         rows = small(Path(scratch))
         if not options.skip_large:
             rows += large(Path(scratch), options.events_per_day)
-    machine = f"{psutil.cpu_count()} cores, {psutil.virtual_memory().total / 2**30:.0f} GiB, Python {platform.python_version()}"
-    print(f"| what ({machine}) | seconds | peak memory, GiB | × yardstick |\n| --- | ---: | ---: | ---: |")
-    for row in rows:
-        ratio = f"{row.ratio:.1f}" if row.ratio else ""
-        memory = f"{row.peak_gib:.1f}" if row.peak_gib else ""
-        print(f"| {row.what.strip()} | {row.seconds:.1f} | {memory} | {ratio} |")
-    results = ROOT / "benchmarks" / "results" / "run.json"
-    results.parent.mkdir(exist_ok=True)
-    results.write_text(json.dumps({"machine": machine, "measured": [asdict(row) for row in rows]}, indent=2))
+    show(rows, "run.json")
 
 
 if __name__ == "__main__":
