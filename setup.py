@@ -13,7 +13,9 @@ RUNTIME = [
     "duckdb>=1.4",
     "psutil>=5.9",
     "pydantic>=2.11",
+    "requests>=2.32",
     "rich>=13",
+    "tenacity>=9",
     "holidays>=0.100",
 ]
 NOTEBOOKS = [
@@ -23,6 +25,7 @@ NOTEBOOKS = [
 ]
 DEVELOPMENT = [
     *NOTEBOOKS,
+    "aiosmtpd>=1.4",
     "chispa>=0.10",
     "hypothesis>=6.100",
     "import-linter>=2.1",
@@ -33,6 +36,7 @@ DEVELOPMENT = [
     "ruff>=0.11",
     "types-PyYAML",
     "types-psutil",
+    "types-requests",
 ]
 
 setup(

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
-# Merge the speed and the batch view into the served tables, once or with --interval SECONDS. --help lists the options.
+# Bring the served tables to this moment, once or with --interval SECONDS. Needs no Spark. --help lists the options.
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
-submit serve "$@"
+export CLOUDLAKE_PROG=scripts/run_serving_layer.sh
+exec .venv/bin/cloudlake serve "$@"

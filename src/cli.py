@@ -29,6 +29,14 @@ EXAMPLES = """examples:
   scripts/run_batch_pipeline.sh --as-of 2025-08-31 --full-reload
 """
 
+ALERT_EXAMPLES = """examples:
+  cloudlake alerts list                                         what is not resolved
+  cloudlake alerts list --status resolved --json
+  cloudlake alerts ack 3f9a2c
+  cloudlake alerts silence --rule window_cost --org org_1a2b --until 2025-08-31T18:00:00Z
+  cloudlake alerts resend                                       deliver what was kept while a target was down
+"""
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -128,10 +136,35 @@ def build_parser() -> argparse.ArgumentParser:
         "--key", required=True, metavar="K", help="the key; of a composite one, its parts with commas between"
     )
 
+    _add_alerts(verbs)
+
     dictionary = _add(verbs, "dictionary", "Write docs/data_dictionary.md and the graph from the contracts.")
     dictionary.add_argument("--check", action="store_true", help="write nothing; exit 1 where the file is stale")
     dictionary.add_argument("--out", metavar="FILE", help="default docs/data_dictionary.md")
     return parser
+
+
+def _add_alerts(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    alerts = verbs.add_parser(
+        "alerts",
+        help="What is wrong now: list it, take it on, silence it, tell people again.",
+        epilog=ALERT_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    actions = alerts.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
+    listed = _add(actions, "list", "The alerts that are not resolved, the gravest first.")
+    listed.add_argument("--status", choices=["open", "acknowledged", "resolved"], help="only these")
+    listed.add_argument("--json", action="store_true", help="as JSON")
+    ack = _add(actions, "ack", "Take an alert on: nobody else is told, and it stays so while the trouble lasts.")
+    ack.add_argument("id", metavar="ID", help="the alert's id, or its beginning")
+    silence = _add(actions, "silence", "Tell nobody of an alert, or of a rule's alerts, until a time.")
+    what = silence.add_mutually_exclusive_group(required=True)
+    what.add_argument("id", nargs="?", metavar="ID", help="the alert's id, or its beginning")
+    what.add_argument("--rule", metavar="R", help="every alert of a rule of conf/streaming.yaml")
+    silence.add_argument("--org", metavar="O", help="with --rule: only those of one organisation")
+    silence.add_argument("--until", type=_time, required=True, metavar="TIME", help="such as 2025-08-31T18:00:00Z")
+    resend = _add(actions, "resend", "Tell every target of one alert again; without ID, deliver what was kept.")
+    resend.add_argument("id", nargs="?", metavar="ID", help="the alert's id, or its beginning")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -170,14 +203,16 @@ def run(options: argparse.Namespace, config: Config) -> int:
         return commands.rollback(config, options.to)
     if options.command == "history":
         return commands.history(config, options.table, options.key)
-    require_java()
+    if options.command == "alerts":
+        return commands.alerts(config, options)
     require_writable(config.lake.root)
+    if options.command == "serve":
+        return commands.serve(config, options.interval)
+    require_java()
     if options.command == "batch":
         return commands.batch(config, options)
     require_landing(config.landing)
-    if options.command == "stream":
-        return commands.stream(config, options.mode)
-    return commands.serve(config, options.interval)
+    return commands.stream(config, options.mode)
 
 
 def require_java() -> None:

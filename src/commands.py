@@ -17,7 +17,17 @@ from .batch import bronze_ingestion, pipeline
 from .common import gates
 from .common.config import Config
 from .common.errors import ConfigurationError, LockedError
-from .common.runs import Expected, Step, StepRecord, StepResult, new_run_id, now_utc, process_lock, record_step
+from .common.runs import (
+    Expected,
+    Step,
+    StepRecord,
+    StepResult,
+    lock_holder,
+    new_run_id,
+    now_utc,
+    process_lock,
+    record_step,
+)
 from .common.session import PROJECT_ROOT, Sessions
 from .serving import publish, serving_layer
 
@@ -50,13 +60,8 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
                 waits=tuple(table.name for table in config.registry.layer("gold")),
                 closing=True,
             ),
-            Step(
-                "serving.org_daily_usage",
-                ("publish",),
-                lambda: serving_layer.serve(sessions, config, run_id),
-                lambda expected: "merges the speed and the batch view",
-                waits=("publish", EVENTS),
-            ),
+            _alerts_step(config, run_id),
+            *(_serving_step(config, table, run_id) for table in serving_layer.SERVED),
         ]
         chosen = pipeline.select(steps, options.jobs, config.registry)
         if (
@@ -118,6 +123,36 @@ def _stream_step(sessions: Sessions, config: Config, run_id: str, stack: ExitSta
         return pending.describe(config, expected)
 
     return Step(EVENTS, (), run, plan)
+
+
+def _alerts_step(config: Config, run_id: str) -> Step:
+    """The step that judges again by the baselines that were published; a running stream does so by itself."""
+
+    def run() -> StepResult:
+        from .streaming.lookout import look_once
+
+        holder = lock_holder(config.lake, "stream")
+        if holder is not None and holder.get("run_id") != run_id:
+            return StepResult(skipped=True, message="left to the stream that is running")
+        with ExitStack() as stack:
+            if holder is None:
+                stack.enter_context(process_lock(config.lake, "stream", run_id))
+            seen = look_once(config, run_id)
+        message = "; ".join(seen.faults) or ("" if seen.changed else "nothing new")
+        return StepResult(rows_out=seen.changed, skipped=not seen.changed, message=message)
+
+    return Step("speed.alerts", (), run, lambda expected: "judges what is served then", waits=("publish", EVENTS))
+
+
+def _serving_step(config: Config, table: str, run_id: str) -> Step:
+    """The step that brings a served table to this moment."""
+    return Step(
+        table,
+        ("publish",),
+        lambda: serving_layer.serve(config, table, run_id),
+        lambda expected: "merges the speed and the batch view",
+        waits=("publish", EVENTS, "speed.alerts"),
+    )
 
 
 def _dry_run(steps: list[Step], config: Config) -> int:
@@ -199,13 +234,15 @@ def serve(config: Config, interval: int | None) -> int:
     """Upsert the served tables, once or every `interval` seconds until interrupted."""
     run_id = new_run_id(now_utc())
     with process_lock(config.lake, "serving", run_id):
-        sessions = Sessions("cloudlake-serving")
         while True:
-            result = serving_layer.serve(sessions, config, run_id)
-            print(
-                f"{now_utc():%H:%M:%S} serving.org_daily_usage: {result.rows_out:,} row(s) written; {result.message}",
-                flush=True,
-            )
+            for table in serving_layer.SERVED:
+                result = serving_layer.serve(config, table, run_id)
+                print(
+                    f"{now_utc():%H:%M:%S} {table:26} {result.rows_out:,} row(s) written; {result.message}".rstrip(
+                        "; "
+                    ),
+                    flush=True,
+                )
             if interval is None:
                 return 0
             time.sleep(interval)
@@ -240,6 +277,20 @@ def accept_gate(config: Config, run_id: str, rule: str, reason: str) -> int:
     for row in gates.accept(config.lake, config.registry, run_id, rule, reason):
         print(f"accepted: {row['table']} {row['subject']} ({rule}); scripts/run_batch_pipeline.sh takes it now")
     return 0
+
+
+def alerts(config: Config, options: argparse.Namespace) -> int:
+    """List alerts, take one on, silence some, or tell people again."""
+    from . import alerts_page
+
+    now = now_utc()
+    if options.action == "list":
+        return alerts_page.show(config, options.status, options.json, now)
+    if options.action == "ack":
+        return alerts_page.acknowledge(config, options.id, now)
+    if options.action == "silence":
+        return alerts_page.silence(config, options.id, options.rule, options.org, options.until, now)
+    return alerts_page.resend(config, options.id, now)
 
 
 def history(config: Config, table: str, key: str) -> int:

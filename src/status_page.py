@@ -8,10 +8,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from . import console
+from . import alerts_page, console
 from .common.config import Config
+from .common.publication import published
 from .common.runs import lock_holder
-from .serving.publish import published
 
 PUBLICATION_MAX_AGE_HOURS = 36.0
 
@@ -37,6 +37,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "reconciliation": console.reconciliation(config),
         "open_quarantine": _open_quarantine(config),
         "refused_files": _refused_files(config),
+        "alerts": alerts_page.gather(config, now, ["open", "acknowledged"]),
     }
     found["problems"] = list(_problems(found, rows, now))
     return found
@@ -106,6 +107,10 @@ def _problems(found: dict[str, Any], rows: list[dict[str, Any]], now: datetime) 
     for row in found["reconciliation"]:
         if not row["holds"]:
             yield f"{row['table']}: landed is not accepted + quarantined + duplicates; do not trust this table, run --full-reload"
+    untold = [row for row in found["alerts"] if row["still_to_tell"]]
+    if untold:
+        targets = ", ".join(sorted({target for row in untold for target in row["still_to_tell"]}))
+        yield f"{len(untold)} alert(s) could not be delivered to {targets}: cloudlake alerts resend says why"
     for file in found["refused_files"]:
         yield f"{file['path']} was refused: {file['reason']}; deliver it again corrected"
 
@@ -148,6 +153,8 @@ def show(found: dict[str, Any]) -> None:
             row["table"], str(row["newest"] or ""), f"{row['age_hours'] or 0:,.1f}", f"{row['max_age_hours']:g}", mark
         )
     console.print_grids(runs, fresh, console.reconciliation_grid(found["reconciliation"], "Where every record went"))
+    if found["alerts"]:
+        console.print_grids(alerts_page.grid(found["alerts"]))
     if found["open_quarantine"]:
         counts = ", ".join(f"{name} {count}" for name, count in found["open_quarantine"].items())
         out.print(f"Open in quarantine: {counts}", highlight=False)

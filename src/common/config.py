@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .contracts import Registry
 from .declarations import explain, load_registry, read_yaml
 from .errors import ConfigurationError
 from .lake import Lake
 from .session import PROJECT_ROOT
+from .usage import BUCKET_MINUTES
 
 
 class _Settings(BaseModel):
@@ -42,6 +45,64 @@ class Schedule(_Settings):
     keep_logs_days: int = Field(ge=1)
 
 
+SECRET = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
+"""How a setting names the variable of the environment that holds it."""
+
+
+def _not_in_the_file(text: str) -> str:
+    if SECRET.fullmatch(text) is None:
+        raise ValueError("a secret has no place in this file; write ${NAME} and set that environment variable")
+    return text
+
+
+def _address(text: str) -> str:
+    if SECRET.fullmatch(text) is None and re.match("https?://", text) is None:
+        raise ValueError("write http://…, https://…, or ${NAME} for a variable of the environment that holds it")
+    return text
+
+
+Secret = Annotated[str, AfterValidator(_not_in_the_file)]
+
+
+class LogTarget(_Settings):
+    """Notifications as lines of the log."""
+
+    kind: Literal["log"]
+
+
+class WebhookTarget(_Settings):
+    """Notifications by HTTP POST. An address that holds a secret stands as ${NAME}; so does every header's value."""
+
+    kind: Literal["webhook"]
+    url: Annotated[str, AfterValidator(_address)]
+    headers: dict[str, Secret] = {}
+
+
+class EmailTarget(_Settings):
+    """Notifications by SMTP; the password stands as ${NAME}."""
+
+    kind: Literal["email"]
+    host: str
+    port: int = Field(default=25, ge=1, le=65535)
+    starttls: bool = False
+    user: str | None = None
+    password: Secret | None = None
+    sender: str
+    recipients: tuple[str, ...] = Field(min_length=1)
+
+
+Target = Annotated[LogTarget | WebhookTarget | EmailTarget, Field(discriminator="kind")]
+
+
+class Notifications(_Settings):
+    """Where alerts go, and how stubbornly."""
+
+    attempts: int = Field(ge=1, le=10)
+    timeout_seconds: float = Field(gt=0, le=60)
+    resend_seconds: float = Field(gt=0)
+    targets: dict[str, Target] = {}
+
+
 class LakeSettings(_Settings):
     """conf/lake.yaml."""
 
@@ -50,6 +111,7 @@ class LakeSettings(_Settings):
     snapshot_deletes_limit: float = Field(ge=0, le=1)
     definitions: Definitions
     schedule: Schedule
+    notifications: Notifications
 
 
 class EventSettings(_Settings):
@@ -68,11 +130,88 @@ class Trigger(_Settings):
     max_bytes: str
 
 
+class Live(_Settings):
+    """What "now" means in event time, and the sliding windows over it."""
+
+    hours: int = Field(ge=2)
+    window_minutes: int = Field(gt=0)
+    slide_minutes: int = Field(gt=0, multiple_of=BUCKET_MINUTES)
+    refresh_seconds: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _windows_fit(self) -> Live:
+        if self.window_minutes % self.slide_minutes:
+            raise ValueError(
+                f"window_minutes: {self.window_minutes} is not a multiple of slide_minutes, {self.slide_minutes}"
+            )
+        if 2 * self.window_minutes > 60 * self.hours:
+            raise ValueError(f"window_minutes: {self.window_minutes} is more than half of {self.hours} hours")
+        return self
+
+
+class DailyCost(_Settings):
+    """A date's cost against its learned baseline: the test of gold.cost_anomalies, or a limit without history."""
+
+    mad_factor: Decimal = Field(gt=0)
+    mad_limit: Decimal = Field(gt=0)
+    least_impact_usd: Decimal = Field(ge=0)
+    least_impact_ratio: Decimal = Field(ge=0)
+    limit_usd: Decimal = Field(gt=0)
+
+
+class WindowCost(_Settings):
+    """The cost within a sliding window."""
+
+    limit_usd: Decimal = Field(gt=0)
+
+
+class EventRateDrop(_Settings):
+    """The events of a window against the windows before it."""
+
+    least_share: Decimal = Field(gt=0, lt=1)
+    least_events: int = Field(ge=1)
+    least_windows: int = Field(ge=1)
+
+
+class QuarantineRate(_Settings):
+    """The share of refused lines against that of the lines before."""
+
+    least_lines: int = Field(ge=1)
+    rise: Decimal = Field(ge=1)
+    least_rate: Decimal = Field(gt=0, le=1)
+    limit_rate: Decimal = Field(gt=0, le=1)
+
+
+class NegativeCostBurst(_Settings):
+    """Refused lines with a negative cost."""
+
+    least_lines: int = Field(ge=1)
+
+
+class AlertRules(_Settings):
+    """The rules by name; one that is not listed is off."""
+
+    daily_cost: DailyCost | None = None
+    window_cost: WindowCost | None = None
+    event_rate_drop: EventRateDrop | None = None
+    quarantine_rate: QuarantineRate | None = None
+    negative_cost_burst: NegativeCostBurst | None = None
+
+
+class Alerts(_Settings):
+    """What is worth an alert."""
+
+    critical_factor: Decimal = Field(gt=1)
+    rules: AlertRules
+
+
 class StreamSettings(_Settings):
     """conf/streaming.yaml without its tables."""
 
     events: EventSettings
     trigger: Trigger
+    live: Live
+    alerts: Alerts
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +56,14 @@ class Commit:
     operation: str
     note: dict[str, Any]
     metrics: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Revision:
+    """What becomes of a small table: rows to insert or to overwrite by key, and the keys of rows to delete."""
+
+    changed: pa.Table
+    gone: pa.Table | None = None
 
 
 # --- tables by path ---------------------------------------------------------------------------------------------
@@ -202,6 +210,18 @@ def _commit(
         writer.save(str(path))
 
 
+def _noted(note: Mapping[str, Any] | None) -> CommitProperties:
+    return CommitProperties(custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)})
+
+
+def _with_deletions(revision: Revision, table: Table) -> pa.Table:
+    """Return the rows of a revision in one table, those to delete under `_gone`, with NULLs beside their keys."""
+    parts = [(revision.changed, False)] + ([(revision.gone, True)] if revision.gone is not None else [])
+    marked = [rows.append_column("_gone", pa.array([is_gone] * rows.num_rows, pa.bool_())) for rows, is_gone in parts]
+    schema = arrow_schema(table).append(pa.field("_gone", pa.bool_()))
+    return pa.concat_tables(marked, promote_options="permissive").select(schema.names).cast(schema)
+
+
 # --- tables by name ---------------------------------------------------------------------------------------------
 
 
@@ -294,11 +314,11 @@ class Lake:
             return 0
         return int(self.dataset(table).count_rows(filter=pc.field(column).isin(list(values)) if column else None))
 
-    def newest(self, table: str, column: str) -> Any:
+    def newest(self, table: str, column: str, version: int | None = None) -> Any:
         """Return the largest value of a column from the file statistics, without reading data; None where there is none."""
         if not self.exists(table):
             return None
-        actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
+        actions = pa.table(DeltaTable(self.path(table), version=version).get_add_actions(flatten=True))
         name = f"max.{column}"
         values = (
             [value for value in actions[name].to_pylist() if value is not None] if name in actions.column_names else []
@@ -318,9 +338,16 @@ class Lake:
         """Tell whether the table holds any data file."""
         return bool(DeltaTable(self.path(table), skip_stats=True).file_uris())
 
-    def partition_values(self, table: str, column: str) -> set[str]:
+    def partition_values(self, table: str, column: str, version: int | None = None) -> set[str]:
         """Return the values of a partition column that the table holds, as text."""
-        return {str(part[column]) for part in DeltaTable(self.path(table), skip_stats=True).partitions()}
+        delta = DeltaTable(self.path(table), version=version, skip_stats=True)
+        return {str(part[column]) for part in delta.partitions()}
+
+    def files(self, table: str, version: int, partition: tuple[str, Sequence[str]]) -> list[str]:
+        """Return the data files of a version in some partitions (column, its values as text)."""
+        column, values = partition
+        delta = DeltaTable(self.path(table), version=version, skip_stats=True)
+        return list(delta.file_uris([(column, "in", list(values))]))
 
     def has_version(self, table: str, version: int) -> bool:
         """Tell whether the log entry of a version, or the place of the next one, is there to be streamed from."""
@@ -373,10 +400,8 @@ class Lake:
     def delete(self, table: str, where: str, note: Mapping[str, Any] | None = None) -> None:
         """Delete the rows that satisfy a SQL condition, without Spark, in one commit."""
         path = self.path(table)
-        text = json.dumps(note or {}, sort_keys=True, default=str)
         with table_lock(path):
-            properties = CommitProperties(custom_metadata={"userMetadata": text})
-            DeltaTable(path).delete(where, commit_properties=properties)
+            DeltaTable(path).delete(where, commit_properties=_noted(note))
 
     def append(
         self,
@@ -418,24 +443,45 @@ class Lake:
             return
         self.create(table)
         data = pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(table))
-        properties = CommitProperties(
-            custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)}
-        )
         path = self.path(table.name)
         with table_lock(path):
-            write_deltalake(path, data, mode="append", commit_properties=properties)
+            write_deltalake(path, data, mode="append", commit_properties=_noted(note))
+
+    def revise(
+        self, table: Table, revise: Callable[[pa.Table], Revision], note: Mapping[str, Any] | None = None
+    ) -> Revision:
+        """Read a small table, decide, and upsert by key without Spark, in one commit; none where nothing changes.
+
+        The table's lock is held from the read to the commit, so what another process writes is never overwritten
+        unseen.
+        """
+        self.create(table)
+        path = self.path(table.name)
+        with table_lock(path):
+            delta = DeltaTable(path)
+            revision = revise(delta.to_pyarrow_table())
+            source = _with_deletions(revision, table)
+            if source.num_rows:
+                same_key = " AND ".join(f"kept.{key} = new.{key}" for key in table.key)
+                values = {name: f"new.{name}" for name in table.columns}
+                merge = delta.merge(source, same_key, "new", "kept", commit_properties=_noted(note))
+                merge = merge.when_matched_delete("new._gone").when_matched_update(values, "NOT new._gone")
+                merge.when_not_matched_insert(values, "NOT new._gone").execute()
+        return revision
 
     def replace_small(
-        self, rows: pa.Table, table: Table, *, where: str | None = None, note: Mapping[str, Any] | None = None
+        self,
+        rows: pa.Table | pa.RecordBatchReader,
+        table: Table,
+        *,
+        where: str | None = None,
+        note: Mapping[str, Any] | None = None,
     ) -> None:
-        """Replace a table's rows, or those that satisfy `where`, without Spark, in one commit."""
-        properties = CommitProperties(
-            custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)}
-        )
+        """Replace a table's rows, or those that satisfy `where`, without Spark, in one commit; batches go as they come."""
         path = self.path(table.name)
+        data = rows.cast(arrow_schema(table))
         with table_lock(path):
-            data = rows.cast(arrow_schema(table))
-            write_deltalake(path, data, mode="overwrite", predicate=where, commit_properties=properties)
+            write_deltalake(path, data, mode="overwrite", predicate=where, commit_properties=_noted(note))
 
     def replace(
         self, rows: DataFrame, table: str, *, where: str | None = None, note: Mapping[str, Any] | None = None

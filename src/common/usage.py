@@ -41,7 +41,7 @@ _STRICT_JSON = {
 _VERSION = "schema_version"
 _TIMESTAMP = "timestamp"
 _EXACT_COST = "decimal(38,26)"
-BUCKET = "15 minutes"
+BUCKET_MINUTES = 15
 
 
 @dataclass(frozen=True)
@@ -329,5 +329,6 @@ def _measure(name: str, total: Column) -> Column:
 
 def increments(events: DataFrame) -> DataFrame:
     """Sum events to the rows of speed.usage_increments: by load_id, quarter of an hour, organisation, service, region."""
-    bucket = F.timestamp_micros(F.floor(F.unix_micros("event_time") / F.lit(900_000_000)) * F.lit(900_000_000))
+    width = F.lit(BUCKET_MINUTES * 60_000_000)
+    bucket = F.timestamp_micros(F.floor(F.unix_micros("event_time") / width) * width)
     return events.groupBy("load_id", bucket.alias("bucket_start"), "org_id", "service", "region").agg(*measures())

@@ -4,84 +4,18 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
 from ..common.faults import crash_point
 from ..common.lake import Lake
+from ..common.publication import Ledger, Publication, publication_file, read_ledger
 from ..common.runs import StepResult, now_utc
 
 KEPT = 30
 """Publications before the one in force that can be rolled back to; their versions are kept 30 days."""
-
-
-@dataclass(frozen=True)
-class Publication:
-    """What is or was in force: table → version, load_id and run, and the run that published it."""
-
-    run_id: str = ""
-    published_at: str = ""
-    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    def version(self, table: str) -> int | None:
-        """Return the published version of a table, None where it has none."""
-        entry = self.tables.get(table)
-        return int(entry["version"]) if entry else None
-
-    def load_id(self, table: str) -> int:
-        """Return the largest load_id of silver.usage_events that the published table has seen, 0 where it has none."""
-        entry = self.tables.get(table)
-        return int(entry["load_id"]) if entry else 0
-
-
-@dataclass(frozen=True)
-class _Ledger:
-    """published.json: what is in force, what was before or after it, and whether a person rolled back to it."""
-
-    in_force: Publication
-    others: tuple[Publication, ...] = ()
-    rolled_back_from: str | None = None
-
-
-def _file(lake: Lake) -> Path:
-    return lake.root / "published.json"
-
-
-def _read(lake: Lake) -> _Ledger:
-    path = _file(lake)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        others = tuple(_publication(entry) for entry in content.get("others", ()))
-        return _Ledger(_publication(content), others, content.get("rolled_back_from"))
-    except FileNotFoundError:
-        return _Ledger(Publication())
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise CloudlakeError(
-            f"{path}: damaged ({error}); remove it and run scripts/run_batch_pipeline.sh --jobs gold to publish anew"
-        ) from None
-
-
-def _publication(entry: Mapping[str, Any]) -> Publication:
-    return Publication(entry["run_id"], entry["published_at"], entry["tables"])
-
-
-def published(lake: Lake) -> Publication:
-    """Return the publication in force, an empty one where nothing has been published yet.
-
-    Raises:
-        CloudlakeError: published.json is damaged.
-    """
-    return _read(lake).in_force
-
-
-def publications(lake: Lake) -> list[Publication]:
-    """Return every publication that can be put in force, oldest first, the one in force among them."""
-    ledger = _read(lake)
-    return sorted((p for p in (ledger.in_force, *ledger.others) if p.run_id), key=lambda p: p.published_at)
 
 
 def publish(config: Config, run_id: str) -> StepResult:
@@ -99,7 +33,7 @@ def publish(config: Config, run_id: str) -> StepResult:
                 "run_id": note.get("run_id"),
                 "as_of": note.get("as_of"),
             }
-    ledger = _read(config.lake)
+    ledger = read_ledger(config.lake)
     left = [other for other in ledger.others if other.run_id == ledger.rolled_back_from]
     if ledger.in_force.tables == tables:
         return StepResult(skipped=True, message="nothing new to publish")
@@ -108,7 +42,7 @@ def publish(config: Config, run_id: str) -> StepResult:
     crash_point("before_publish")
     new = Publication(run_id, now_utc().isoformat(timespec="microseconds"), tables)
     earlier = (ledger.in_force, *ledger.others) if ledger.in_force.run_id else ()
-    _write(config.lake, _Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-KEPT:])))
+    _write(config.lake, Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-KEPT:])))
     crash_point("after_publish")
     return StepResult(rows_out=len(tables), message=f"{len(tables)} tables in force")
 
@@ -122,7 +56,7 @@ def rollback(config: Config, to: str | None = None) -> tuple[Publication, Public
         ConfigurationError: there is no such publication, or none before.
         CloudlakeError: a version of it can't be read any more.
     """
-    ledger = _read(config.lake)
+    ledger = read_ledger(config.lake)
     now = ledger.in_force
     if to is None:
         before = [other for other in ledger.others if other.published_at < now.published_at]
@@ -141,16 +75,16 @@ def rollback(config: Config, to: str | None = None) -> tuple[Publication, Public
             "old files); nothing was changed. Rebuild it with scripts/run_batch_pipeline.sh --jobs gold --full-reload"
         )
     others = (*(other for other in ledger.others if other is not target), now)
-    _write(config.lake, _Ledger(target, others, rolled_back_from=now.run_id))
+    _write(config.lake, Ledger(target, others, rolled_back_from=now.run_id))
     return now, target
 
 
-def _write(lake: Lake, ledger: _Ledger) -> None:
+def _write(lake: Lake, ledger: Ledger) -> None:
     content = asdict(ledger.in_force) | {
         "rolled_back_from": ledger.rolled_back_from,
         "others": [asdict(other) for other in ledger.others],
     }
-    path = _file(lake)
+    path = publication_file(lake)
     scratch = path.with_suffix(".tmp")
     with scratch.open("w", encoding="utf-8") as handle:
         json.dump(content, handle, indent=1, sort_keys=True)

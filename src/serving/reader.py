@@ -6,7 +6,7 @@ import duckdb
 
 from ..common.config import Config
 from ..common.errors import CloudlakeError
-from .publish import published
+from ..common.publication import published
 
 
 def connect(config: Config) -> duckdb.DuckDBPyConnection:

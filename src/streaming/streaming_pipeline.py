@@ -17,6 +17,7 @@ from pyspark.sql.streaming.query import StreamingQuery
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from .bronze_events import BronzeQuery
+from .lookout import Lookout, look_once
 from .silver_events import SilverQuery
 
 _POLL_SECONDS = 0.2
@@ -56,6 +57,7 @@ def run_once(spark: SparkSession, config: Config, run_id: str) -> StreamResult:
     silver = SilverQuery(spark, config, run_id)
     if silver.has_work():
         _run_to_end(silver)
+    warnings += look_once(config, run_id).faults
     return _result(silver, started, warnings)
 
 
@@ -75,19 +77,20 @@ def run_continuously(spark: SparkSession, config: Config, run_id: str, stop: thr
     running: list[tuple[BronzeQuery | SilverQuery, StreamingQuery]] = [
         (bronze, _start(bronze, stop, processingTime=interval))
     ]
-    try:
-        while not stop.wait(_POLL_SECONDS) and all(query.isActive for _, query in running):
-            # Delta has nothing to stream from before there is a first line, or a next one after a lost checkpoint.
-            if len(running) == 1 and silver.has_work():
-                running.append((silver, _start(silver, stop, processingTime=interval)))
-    finally:
-        stop.set()
-        for _, query in running:
-            _stop_after_batch(query)
+    with Lookout(config, run_id) as lookout:
+        try:
+            while not stop.wait(_POLL_SECONDS) and all(query.isActive for _, query in running):
+                # Delta has nothing to stream from before there is a first line, or a next one after a lost checkpoint.
+                if len(running) == 1 and silver.has_work():
+                    running.append((silver, _start(silver, stop, processingTime=interval)))
+        finally:
+            stop.set()
+            for _, query in running:
+                _stop_after_batch(query)
     for job, query in running:
         _raise_failure(job, query)
     bronze.listed = bronze.list_files()
-    return _result(silver, started, bronze.reconcile_files())
+    return _result(silver, started, [*bronze.reconcile_files(), *lookout.faults])
 
 
 def _require_landing(config: Config) -> None:

@@ -1,0 +1,136 @@
+"""This minute's usage without Spark: DuckDB over the published batch view and the increments that came after it.
+
+One definition for its three users: the served tables, readers of the live answer, and the alert rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from .config import Config
+from .contracts import Table
+from .publication import published
+from .schemas import arrow_schema
+from .usage import MEASURES
+
+BATCH_VIEW = "gold.org_daily_usage_by_service"
+SPEED_VIEW = "speed.usage_increments"
+DAILY = "serving.org_daily_usage"
+WINDOWS = "serving.usage_windows"
+
+_DAILY = """
+WITH both_views AS (
+    SELECT org_id, usage_date, service, {measures}, 0 AS speed_events FROM batch
+    UNION ALL BY NAME
+    SELECT org_id, CAST(bucket_start AS DATE) AS usage_date, service, {measures}, events AS speed_events FROM speed
+)
+SELECT org_id, usage_date, service, {sums}, CAST(sum(speed_events) AS BIGINT) AS speed_events
+FROM both_views GROUP BY ALL ORDER BY org_id, usage_date, service
+"""
+_WINDOWS = """
+SELECT make_timestamp(start) AS window_start, make_timestamp(start + {length}) AS window_end, org_id, service, {sums}
+FROM (SELECT *, epoch_us(bucket_start) // {slide} * {slide} - step * {slide} AS start FROM speed, range({steps}) AS s(step))
+WHERE start > {newest} - {span}
+GROUP BY ALL ORDER BY window_start, org_id, service
+"""
+_MINUTE = 60_000_000
+
+
+@dataclass(frozen=True)
+class Pins:
+    """The state of both views that an answer is computed from: L, gold's published version, the increments' version.
+
+    A version is -1 where there is no such table yet.
+    """
+
+    load_id: int
+    gold_version: int
+    speed_version: int
+
+    @property
+    def note(self) -> dict[str, int]:
+        """What tells whether an answer that was written would come out the same now."""
+        return {"load_id": self.load_id, "version": self.gold_version, "speed_version": self.speed_version}
+
+
+def pin(config: Config) -> Pins:
+    """Return the state of both views now; L is taken before the increments, so nothing in between counts twice."""
+    publication = published(config.lake)
+    version = publication.version(BATCH_VIEW)
+    load_id = publication.load_id(BATCH_VIEW)
+    return Pins(load_id, -1 if version is None else version, config.lake.version(SPEED_VIEW))
+
+
+def served_up_to(config: Config, pins: Pins) -> int:
+    """Return S: the larger of L and the newest load_id whose increments are committed."""
+    return max(pins.load_id, int(_newest(config, pins, "load_id") or 0))
+
+
+def newest_bucket(config: Config, pins: Pins) -> datetime | None:
+    """Return the start of the newest quarter of an hour with events, None where there are no increments."""
+    newest: datetime | None = _newest(config, pins, "bucket_start")
+    return newest
+
+
+def _newest(config: Config, pins: Pins, column: str) -> Any:
+    return None if pins.speed_version < 0 else config.lake.newest(SPEED_VIEW, column, pins.speed_version)
+
+
+def read_pinned(config: Config, table: str, version: int, filters: Sequence[tuple[str, str, Any]] = ()) -> pa.Table:
+    """Return the rows of a small table at a version that satisfy the filters; none where the version is -1."""
+    if version < 0:
+        return arrow_schema(config.registry[table]).empty_table()
+    return config.lake.read_small(table, version, filters=filters)
+
+
+def answer(table: Table, sql: str, views: Mapping[str, pa.Table]) -> pa.Table:
+    """Compute a table from small views with DuckDB, in UTC, and bring it to the columns of its contract."""
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, rows in views.items():
+            connection.register(name, rows)
+        found = connection.sql(sql).to_arrow_table()
+    return found.select(table.column_names).cast(arrow_schema(table))
+
+
+def org_daily_usage(config: Config, pins: Pins, since: date | None = None) -> pa.Table:
+    """Return serving.org_daily_usage: gold at L plus the increments after L; of the dates from `since`, where given."""
+    table = config.registry[DAILY]
+    by_date: list[tuple[str, str, Any]] = [("usage_date", ">=", since)] if since else []
+    by_load: list[tuple[str, str, Any]] = [("load_id", ">", pins.load_id)]
+    if since:
+        by_load.append(("bucket_start", ">=", datetime.combine(since, time.min, UTC)))
+    views = {
+        "batch": read_pinned(config, BATCH_VIEW, pins.gold_version, by_date),
+        "speed": read_pinned(config, SPEED_VIEW, pins.speed_version, by_load),
+    }
+    return answer(table, _DAILY.format(measures=", ".join(MEASURES), sums=_sums(table)), views)
+
+
+def usage_windows(config: Config, pins: Pins) -> pa.Table:
+    """Return serving.usage_windows: the windows that start in the last hours of event time, from the increments."""
+    table, live = config.registry[WINDOWS], config.stream.live
+    newest = newest_bucket(config, pins)
+    if newest is None:
+        return arrow_schema(table).empty_table()
+    since = newest - timedelta(hours=live.hours)
+    speed = read_pinned(config, SPEED_VIEW, pins.speed_version, [("bucket_start", ">", since)])
+    sql = _WINDOWS.format(
+        sums=_sums(table),
+        slide=live.slide_minutes * _MINUTE,
+        length=live.window_minutes * _MINUTE,
+        steps=live.window_minutes // live.slide_minutes,
+        newest=round(newest.timestamp() * 1_000_000),
+        span=live.hours * 60 * _MINUTE,
+    )
+    return answer(table, sql, {"speed": speed})
+
+
+def _sums(table: Table) -> str:
+    return ", ".join(f"CAST(sum({name}) AS {table.columns[name].type}) AS {name}" for name in MEASURES)
