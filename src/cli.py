@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from . import commands
+from . import commands, quarantine_commands
 from .common.config import Config, load_config
 from .common.errors import CloudlakeError, ConfigurationError
 from .common.runs import explain_failure
@@ -27,6 +27,13 @@ EXAMPLES = """examples:
   scripts/run_batch_pipeline.sh --jobs users --dry-run          what a run would do with one table
   scripts/run_batch_pipeline.sh --landing /data/in --lake /data/lake
   scripts/run_batch_pipeline.sh --as-of 2025-08-31 --full-reload
+"""
+REFUSED = """examples:
+  cloudlake quarantine list --table usage_events --reason schema_version_unknown
+  cloudlake quarantine replay --table usage_events --reason schema_version_unknown    after conf/ knows the version
+  cloudlake quarantine list --table billing_monthly --status open --json > rows.jsonl  edit the payloads, then
+  cloudlake quarantine replay --file rows.jsonl
+  cloudlake quarantine discard 3f2a91c04b7e --reason "a test account"
 """
 
 ALERT_EXAMPLES = """examples:
@@ -64,19 +71,25 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _add(commands_: argparse._SubParsersAction[_Parser], name: str, summary: str, examples: str = "") -> _Parser:
+def _add(
+    commands_: argparse._SubParsersAction[_Parser], name: str, summary: str, examples: str = "", within: bool = False
+) -> _Parser:
+    """Add a command, or, `within` another, a verb of it that takes the common options as well."""
     parser: _Parser = commands_.add_parser(
         name, help=summary, description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.prog = os.environ.get("CLOUDLAKE_PROG", parser.prog)
-    parser.add_argument("--lake", metavar="DIR", help="the lake's folder (CLOUDLAKE_LAKE; default datalake/)")
+    unsaid = argparse.SUPPRESS if within else None
+    folders = {
+        "--lake": "the lake's folder (CLOUDLAKE_LAKE; default datalake/)",
+        "--landing": "the landing folder (CLOUDLAKE_LANDING; default datalake/landing/)",
+        "--conf": "the folder of declarations and settings (CLOUDLAKE_CONF; default conf/)",
+    }
+    for option, meaning in folders.items():
+        parser.add_argument(option, metavar="DIR", default=unsaid, help=meaning)
     parser.add_argument(
-        "--landing", metavar="DIR", help="the landing folder (CLOUDLAKE_LANDING; default datalake/landing/)"
+        "--verbose", action="store_true", default=unsaid or False, help="show the whole trace of an error"
     )
-    parser.add_argument(
-        "--conf", metavar="DIR", help="the folder of declarations and settings (CLOUDLAKE_CONF; default conf/)"
-    )
-    parser.add_argument("--verbose", action="store_true", help="show the whole trace of an error")
     return parser
 
 
@@ -137,11 +150,40 @@ def build_parser() -> argparse.ArgumentParser:
     )
 
     _add_alerts(verbs)
+    _add_quarantine(verbs)
 
     dictionary = _add(verbs, "dictionary", "Write docs/data_dictionary.md and the graph from the contracts.")
     dictionary.add_argument("--check", action="store_true", help="write nothing; exit 1 where the file is stale")
     dictionary.add_argument("--out", metavar="FILE", help="default docs/data_dictionary.md")
     return parser
+
+
+def _add_quarantine(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    refused = _add(
+        verbs, "quarantine", "What was refused and why; let it enter, corrected or not, or discard it.", REFUSED
+    )
+    ways = refused.add_subparsers(dest="verb", required=True, metavar="VERB", parser_class=_Parser)
+    listing = _add(ways, "list", "The refused rows, those that wait first.", within=True)
+    again = _add(
+        ways,
+        "replay",
+        "Let refused rows enter that the rules of now accept, and rebuild what hangs on them.",
+        within=True,
+    )
+    for one in (listing, again):
+        one.add_argument("--table", metavar="T", help="such as users")
+        one.add_argument("--reason", metavar="R", help="only rows refused for this reason")
+    listing.add_argument("--status", choices=["open", "replayed", "discarded"])
+    listing.add_argument("--json", action="store_true", help="as JSON, all of them")
+    shown = _add(ways, "show", "One refused row, whole.", within=True)
+    shown.add_argument("id", metavar="ID", help="its id, or the beginning of it")
+    again.add_argument("ids", nargs="*", metavar="ID")
+    again.add_argument(
+        "--file", metavar="FILE", help="corrected rows: .jsonl or .csv with quarantine_id, and payload or the columns"
+    )
+    out = _add(ways, "discard", "Keep refused rows out for good, also where they land again.", within=True)
+    out.add_argument("ids", nargs="+", metavar="ID")
+    out.add_argument("--reason", required=True, metavar="TEXT", help="why; it is kept")
 
 
 def _add_alerts(verbs: argparse._SubParsersAction[_Parser]) -> None:
@@ -205,14 +247,27 @@ def run(options: argparse.Namespace, config: Config) -> int:
         return commands.history(config, options.table, options.key)
     if options.command == "alerts":
         return commands.alerts(config, options)
+    if options.command == "quarantine" and options.verb != "replay":
+        return quarantine(config, options)
     require_writable(config.lake.root)
     if options.command == "serve":
         return commands.serve(config, options.interval)
     require_java()
+    if options.command == "quarantine":
+        return quarantine_commands.replay(config, options)
     if options.command == "batch":
         return commands.batch(config, options)
     require_landing(config.landing)
     return commands.stream(config, options.mode)
+
+
+def quarantine(config: Config, options: argparse.Namespace) -> int:
+    """Run those verbs of the quarantine that need no Spark."""
+    if options.verb == "list":
+        return quarantine_commands.listed(config, options.table, options.reason, options.status, options.json)
+    if options.verb == "show":
+        return quarantine_commands.show(config, options.id)
+    return quarantine_commands.discard(config, options.ids, options.reason)
 
 
 def require_java() -> None:

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Collection, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -34,8 +35,8 @@ from .serving import publish, serving_layer
 EVENTS = "silver.usage_events"
 
 
-def batch(config: Config, arguments: argparse.Namespace) -> int:
-    """Run the batch pipeline and return its exit code."""
+def batch(config: Config, arguments: argparse.Namespace, replayed: Mapping[str, Collection[str]] | None = None) -> int:
+    """Run the batch pipeline and return its exit code; `replayed` names refused rows to judge again, by silver table."""
     options = pipeline.Options(
         jobs=tuple(arguments.jobs),
         as_of=arguments.as_of,
@@ -44,6 +45,7 @@ def batch(config: Config, arguments: argparse.Namespace) -> int:
         dry_run=arguments.dry_run,
         continue_on_failure=arguments.continue_on_failure,
         parallel=arguments.parallel or config.settings.parallel,
+        replayed=replayed or {},
     )
     now = now_utc()
     run_id = new_run_id(now)

@@ -12,12 +12,20 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ..common.config import Config
 from ..common.contracts import Table
 from ..common.errors import QualityGateError
+from ..common.quarantine import ENTRY
+
+DELIVERY = "concat_ws('@', _source_file, _source_sha256, _run_id)"
+"""The id of the delivery that a bronze row belongs to."""
+
+
+ORDER = ("_snapshot_at", "_source_modified_at", "_source_sha256", "_source_file")
+"""What makes one delivery newer than another."""
 
 
 @dataclass
@@ -40,26 +48,41 @@ class Delivery:
         """What names the delivery in ops.reconciliation."""
         return f"{self.path}@{self.sha256}@{self.run_id}"
 
+    @property
+    def corrects(self) -> str | None:
+        """The refused row that this delivery corrects, where it is no file but a row that a person has mended."""
+        return self.path.removeprefix(ENTRY) if self.path.startswith(ENTRY) else None
 
-def pending_deliveries(config: Config, table: Table, full_reload: bool) -> list[Delivery]:
-    """Return the ingested files that the silver table has not accounted for yet, oldest snapshot first."""
+
+def landed_deliveries(config: Config, table: Table) -> list[Delivery]:
+    """Return every ingested file of a source, oldest snapshot first, of one snapshot time the one ingested first."""
     files = config.lake.rows("ops.landed_files")
-    counted = config.lake.rows("ops.reconciliation", ["table", "delivery"])
-    done = set() if full_reload else {row["delivery"] for row in counted if row["table"] == table.name}
     mine = [row for row in files if row["source"] == table.short_name and row["status"] == "ingested"]
-    found = [
+    return [
         Delivery(row["path"], row["sha256"], row["run_id"], row["snapshot_at"], row["rows"])
         for row in sorted(mine, key=lambda row: (row["snapshot_at"], row["ingested_at"], row["path"]))
     ]
-    return [delivery for delivery in found if delivery.id not in done]
+
+
+def pending_deliveries(config: Config, table: Table, full_reload: bool) -> list[Delivery]:
+    """Return the ingested files that the silver table has not accounted for yet, oldest snapshot first."""
+    counted = config.lake.rows("ops.reconciliation", ["table", "delivery"])
+    done = set() if full_reload else {row["delivery"] for row in counted if row["table"] == table.name}
+    return [delivery for delivery in landed_deliveries(config, table) if delivery.id not in done]
 
 
 def read_deliveries(spark: SparkSession, config: Config, table: Table, deliveries: Sequence[Delivery]) -> DataFrame:
     """Read the bronze rows of some deliveries, with `_delivery` naming the one each row belongs to."""
-    rows = config.lake.read(spark, f"bronze.{table.short_name}")
-    identity = F.concat_ws("@", "_source_file", "_source_sha256", "_run_id")
-    mine = F.col("_source_sha256").isin([d.sha256 for d in deliveries]) & identity.isin([d.id for d in deliveries])
-    return rows.where(mine).withColumn("_delivery", identity)
+    rows = config.lake.read(spark, f"bronze.{table.short_name}").withColumn("_delivery", F.expr(DELIVERY))
+    return rows.where(
+        F.col("_source_sha256").isin([d.sha256 for d in deliveries])
+        & F.col("_delivery").isin([d.id for d in deliveries])
+    )
+
+
+def payload_of(rows: DataFrame) -> Column:
+    """Return the text in which a bronze row is kept where it is refused: its columns as JSON, those without value left out."""
+    return F.to_json(F.struct(*sorted(name for name in rows.columns if not name.startswith("_"))))
 
 
 def count_outcomes(rows: DataFrame, deliveries: Sequence[Delivery]) -> None:

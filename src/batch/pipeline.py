@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 from graphlib import TopologicalSorter
 
@@ -29,6 +29,8 @@ class Options:
     dry_run: bool = False
     continue_on_failure: bool = False
     parallel: int = 2
+    replayed: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """Silver table → refused rows that are judged again."""
 
 
 class Pinned:
@@ -93,7 +95,13 @@ def _work(
     if table.layer == "silver":
         return (
             lambda: silver_transformation.transform(
-                sessions, config, table, now=now, run_id=run_id, full_reload=options.full_reload
+                sessions,
+                config,
+                table,
+                now=now,
+                run_id=run_id,
+                full_reload=options.full_reload,
+                replayed=options.replayed.get(table.name, ()),
             ),
             lambda expected: silver_transformation.describe(config, table, options.full_reload, expected),
         )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ..common import data_quality as quality
@@ -14,7 +16,8 @@ from ..common.config import Config
 from ..common.contracts import Table
 from ..common.scd2 import apply_snapshot, as_of
 from ..common.schemas import spark_schema
-from .deliveries import Delivery
+from .deliveries import ORDER, Delivery
+from .replays import corrections
 
 
 def write_history(
@@ -29,14 +32,24 @@ def write_history(
     schema = spark_schema(table)
     keys = list(table.key)
     tracked = [n for n in business if n not in keys and n not in table.history.untracked]
+    by_id = {delivery.id: delivery for delivery in deliveries}
+    mended = corrections(config, table, deliveries)
     for delivery in deliveries:
-        own = rows.where(F.col("_delivery") == delivery.id)
-        snapshot = own.where("_outcome = 'accepted'").select(
-            *(F.col(n).cast(schema[n].dataType).alias(n) for n in business)
-        )
+        if delivery.corrects is not None:
+            continue  # its row is told as a part of the snapshot that it was refused from
+        parts = [delivery.id, *mended.get(delivery.id, ())]
+        own = rows.where(F.col("_delivery").isin(parts))
+        accepted = own.where("_outcome = 'accepted'")
+        if len(parts) > 1:
+            accepted = newest_part(accepted, keys)
+            for part, count in accepted.where("_part > 1").groupBy("_delivery").count().collect():
+                by_id[part].splits["superseded"] += count
+            accepted = accepted.where("_part = 1")
+        told = accepted.select("_delivery", *(F.col(n).cast(schema[n].dataType).alias(n) for n in business))
+        snapshot = told.drop("_delivery")
         readable = [F.col(f"raw.{table.columns[key].source or key}").alias(key) for key in keys]
         present = own.where("_outcome = 'quarantined'").select(*readable).dropDuplicates()
-        found = compare_snapshot(spark, config, table, delivery, snapshot, present, tracked)
+        found = compare_snapshot(spark, config, table, delivery, told, present, tracked)
         guard_snapshot(config, table, delivery, found, run_id)
         apply_snapshot(
             spark,
@@ -52,7 +65,14 @@ def write_history(
             present=present,
             run_id=run_id,
         )
-        delivery.splits.update({split: found[split] for split in ("inserted", "changed", "unchanged")})
+        for part in parts:
+            by_id[part].splits.update(found.splits[part])
+
+
+def newest_part(accepted: DataFrame, keys: Sequence[str]) -> DataFrame:
+    """Add `_part`, 1 for the row that counts for its key: a correction before the file's own row."""
+    order = Window.partitionBy(*keys).orderBy(*(F.desc(name) for name in ORDER))
+    return accepted.withColumn("_part", F.row_number().over(order))
 
 
 _HISTORY_COLUMNS = {"effective_from", "effective_to", "is_current", "is_deleted", "record_hash"}
@@ -69,35 +89,55 @@ def _start(text: str | None) -> datetime | str | None:
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
+@dataclass
+class Comparison:
+    """A snapshot beside the versions in force at its time."""
+
+    known: int = 0
+    """Keys in force."""
+    missing: int = 0
+    """Those of them that the snapshot lacks."""
+    splits: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """Delivery → how many of its rows are inserted, changed or unchanged."""
+
+
 def compare_snapshot(
     spark: SparkSession,
     config: Config,
     table: Table,
     delivery: Delivery,
-    snapshot: DataFrame,
+    told: DataFrame,
     present: DataFrame,
     tracked: Sequence[str],
-) -> dict[str, int]:
-    """Count a snapshot's rows against the versions in force at its time: inserted, changed, unchanged; known, missing keys."""
-    if not config.lake.exists(table.name):
-        return {"inserted": delivery.outcomes["accepted"], "changed": 0, "unchanged": 0, "known": 0, "missing": 0}
+) -> Comparison:
+    """Compare a snapshot's accepted rows (`_delivery` and the business columns) with the versions in force at its time."""
+    found = Comparison()
     keys = list(table.key)
+    if not config.lake.exists(table.name):
+        for part, count in told.groupBy("_delivery").count().collect():
+            found.splits[part]["inserted"] += count
+        return found
     content = F.to_json(F.struct(*tracked), quality.EXACT)
     in_force = as_of(config.lake.read(spark, table.name), delivery.snapshot_at).select(*keys, content.alias("_old"))
-    told = snapshot.select(*keys, content.alias("_new"))
-    both = in_force.join(told, keys, "full").join(present.withColumn("_present", F.lit(True)), keys, "left")
+    new_rows = told.select("_delivery", *keys, content.alias("_new"))
+    both = in_force.join(new_rows, keys, "full").join(present.withColumn("_present", F.lit(True)), keys, "left")
     old, new = F.col("_old"), F.col("_new")
-    counts = both.agg(
+    counts = both.groupBy("_delivery").agg(
         F.count_if(new.isNotNull() & old.isNull()).alias("inserted"),
         F.count_if(new != old).alias("changed"),
         F.count_if(new == old).alias("unchanged"),
         F.count_if(old.isNotNull()).alias("known"),
         F.count_if(old.isNotNull() & new.isNull() & F.col("_present").isNull()).alias("missing"),
     )
-    return {name: int(count) for name, count in counts.collect()[0].asDict().items()}
+    for row in counts.collect():
+        found.known += row["known"]
+        found.missing += row["missing"]
+        if row["_delivery"] is not None:
+            found.splits[row["_delivery"]].update({n: row[n] for n in ("inserted", "changed", "unchanged")})
+    return found
 
 
-def guard_snapshot(config: Config, table: Table, delivery: Delivery, found: Mapping[str, int], run_id: str) -> None:
+def guard_snapshot(config: Config, table: Table, delivery: Delivery, found: Comparison, run_id: str) -> None:
     """Refuse a snapshot that has a row without a key, or lacks too many of the keys in force at its time.
 
     Raises:
@@ -109,10 +149,10 @@ def guard_snapshot(config: Config, table: Table, delivery: Delivery, found: Mapp
         message = f"{table.name}: snapshot {delivery.path} has {keyless} row(s) without a key, so nobody can tell which keys it lacks."
         raise gates.GateFailed("snapshot_keys", table.name, subject, message, run_id)
     limit = config.settings.snapshot_deletes_limit
-    exceeds = found["known"] > 0 and found["missing"] / found["known"] > limit
+    exceeds = found.known > 0 and found.missing / found.known > limit
     if exceeds and not gates.is_accepted(config.lake, "snapshot_deletes", subject):
         message = (
-            f"{table.name}: snapshot {delivery.path} lacks {found['missing']} of {found['known']} keys, more than {limit:.0%} "
+            f"{table.name}: snapshot {delivery.path} lacks {found.missing} of {found.known} keys, more than {limit:.0%} "
             f"(snapshot_deletes_limit in conf/lake.yaml)."
         )
         raise gates.GateFailed("snapshot_deletes", table.name, subject, message, run_id)

@@ -11,11 +11,8 @@ from pyspark.sql import functions as F
 from ..common.config import Config
 from ..common.contracts import Table
 from ..common.schemas import spark_schema
-from .deliveries import Delivery
+from .deliveries import ORDER, Delivery
 from .silver import billing
-
-ORDER = ("_snapshot_at", "_source_modified_at", "_source_sha256", "_source_file")
-"""What makes one delivery newer than another."""
 
 
 def write_records(

@@ -6,20 +6,29 @@ Each step reads as four verbs: read the pending deliveries, transform and check,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ..common import data_quality as quality
+from ..common import gates, quarantine
 from ..common.config import Config, Definitions
 from ..common.contracts import Table
 from ..common.faults import crash_point
-from ..common.quarantine import quarantine_rows
 from ..common.runs import Expected, StepResult
 from ..common.session import Sessions
-from .deliveries import account, count_outcomes, pending_deliveries, read_deliveries
+from . import replays
+from .deliveries import (
+    Delivery,
+    account,
+    count_outcomes,
+    landed_deliveries,
+    payload_of,
+    pending_deliveries,
+    read_deliveries,
+)
 from .silver import billing, masters, records
 from .silver_history import write_history
 from .silver_records import write_records
@@ -53,14 +62,16 @@ def describe(config: Config, table: Table, full_reload: bool, expected: Expected
 
 def checked(spark: SparkSession, config: Config, table: Table, rows: DataFrame) -> DataFrame:
     """Return bronze rows conformed and judged, each with its `_outcome`, `_reasons` and `quality_flags`."""
-    source_columns = [name for name in rows.columns if not name.startswith("_")]
-    payload = F.to_json(F.struct(*sorted(source_columns)))
-    conformed = quality.conform(rows.withColumn("_row", payload), table, config.registry.domains)
+    conformed = quality.conform(rows.withColumn("_row", payload_of(rows)), table, config.registry.domains)
     if table.reference:
         conformed = _with_references(spark, config, table, conformed)
     derive = subjects(config.settings.definitions).get(table.short_name)
-    derived = derive(conformed) if derive else conformed
-    return quality.settle(quality.judge(derived, table), table, F.col("_row"))
+    judged = quality.judge(derive(conformed) if derive else conformed, table)
+    discarded = quarantine.discarded(config.lake, f"quarantine.{table.short_name}")
+    if discarded:
+        ids = spark.createDataFrame([(one,) for one in discarded], "quarantine_id string")
+        judged = quality.leave_out(judged, ids, quarantine.identity(table.name, F.col("_row")))
+    return quality.settle(judged, table, F.col("_row"))
 
 
 def _with_references(spark: SparkSession, config: Config, table: Table, rows: DataFrame) -> DataFrame:
@@ -82,40 +93,73 @@ def keep_refused(
 ) -> None:
     """Append refused rows to the quarantine, those that it does not hold yet."""
     name = f"quarantine.{table.short_name}"
-    refused = quarantine_rows(rows.where("_outcome = 'quarantined'"), table.name, now, run_id)
+    refused = quarantine.quarantine_rows(rows.where("_outcome = 'quarantined'"), table.name, now, run_id)
     if config.lake.version(name) > 0:
         held = config.lake.read(spark, name).select("quarantine_id")
         refused = refused.join(F.broadcast(held), "quarantine_id", "left_anti")
     config.lake.append(refused.coalesce(1), name, note={"run_id": run_id})
 
 
-def transform(
-    sessions: Sessions, config: Config, table: Table, *, now: datetime, run_id: str, full_reload: bool = False
-) -> StepResult:
-    """Bring one silver table up to date with the deliveries that landed.
+def stop_where_a_rule_demands(config: Config, table: Table, deliveries: Sequence[Delivery], run_id: str) -> None:
+    """Stop the step where rows break a rule of level `fail`, until a person lets that delivery pass without them.
 
     Raises:
-        GateFailed: a snapshot was refused, because it can't be read whole or would delete too much.
+        GateFailed: naming the rule, the delivery and how many of its rows break it.
+    """
+    for delivery in deliveries:
+        subject = f"{delivery.path}@{delivery.sha256}"
+        for name, rule in table.rules.items():
+            count = delivery.reasons[name]
+            if rule.level == "fail" and count and not gates.is_accepted(config.lake, name, subject):
+                found = f"{table.name}: {count} row(s) of {delivery.path} break {name}: {rule.description}."
+                raise gates.GateFailed(name, table.name, subject, found, run_id)
+
+
+def transform(
+    sessions: Sessions,
+    config: Config,
+    table: Table,
+    *,
+    now: datetime,
+    run_id: str,
+    full_reload: bool = False,
+    replayed: Collection[str] = (),
+) -> StepResult:
+    """Bring one silver table up to date with the deliveries that landed, and with refused rows that may enter now.
+
+    Args:
+        replayed: ids of refused rows that a person wants judged again, beside those that have healed.
+
+    Raises:
+        GateFailed: a rule of level `fail` is broken, or a snapshot can't be read whole or would delete too much.
     """
     config.lake.create(config.registry[f"quarantine.{table.short_name}"])
     if table.history.kind != "scd2":
         config.lake.create(table)
-    deliveries = pending_deliveries(config, table, full_reload)
-    if not deliveries:
+    pending = {delivery.id for delivery in pending_deliveries(config, table, full_reload)}
+    back = replays.healed(config, table) | set(replayed)
+    if not pending and not back:
         return StepResult(skipped=True, message="nothing new")
     spark = sessions()
+    again = replays.deliveries_holding(spark, config, table, back) if back else set()
+    deliveries = replays.with_their_snapshots(table, landed_deliveries(config, table), pending, again)
+    if not deliveries:
+        return StepResult(skipped=True, message="nothing new")
     rows = checked(spark, config, table, read_deliveries(spark, config, table, deliveries)).persist()
     try:
         count_outcomes(rows, deliveries)
+        stop_where_a_rule_demands(config, table, deliveries, run_id)
         if any(delivery.outcomes["quarantined"] for delivery in deliveries):
             keep_refused(spark, config, table, rows, now, run_id)
             crash_point("after_quarantine_write")
         write = write_history if table.history.kind == "scd2" else write_records
         write(spark, config, table, rows, deliveries, run_id)
+        crash_point("after_silver_write")
+        account(config, table, deliveries, now, run_id)
+        if back or full_reload:
+            replays.settle(spark, config, table, rows, now, run_id)
     finally:
         rows.unpersist()
-    crash_point("after_silver_write")
-    account(config, table, deliveries, now, run_id)
     total = sum((delivery.outcomes for delivery in deliveries), Counter())
     splits = sum((delivery.splits for delivery in deliveries), Counter())
     return StepResult(

@@ -21,6 +21,8 @@ from .schemas import spark_type
 BLANKS = " \t\r\n\f\u00a0\u3000"
 EXACT = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
 """to_json writes milliseconds by default; equal means equal to the microsecond."""
+LEFT_OUT = "discarded"
+"""The reason of a row that a person has discarded, whatever the rules say of it."""
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?\s?(Z|UTC|[+-]\d{2}(:?\d{2})?)?)?$"
 _DECIMAL = r"^[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d+)?$"
@@ -122,15 +124,15 @@ def _present(names: Sequence[Column]) -> Column:
     return F.array_sort(F.array_compact(F.array(F.lit(None).cast("string"), *names)))
 
 
-def broken(rules: Mapping[str, Rule], level: str) -> Column:
-    """Return the sorted names of the rules of one level that a row breaks."""
-    return _present([F.when(F.expr(rule.when), F.lit(name)) for name, rule in rules.items() if rule.level == level])
+def broken(rules: Mapping[str, Rule], *levels: str) -> Column:
+    """Return the sorted names of the rules of some levels that a row breaks."""
+    return _present([F.when(F.expr(rule.when), F.lit(name)) for name, rule in rules.items() if rule.level in levels])
 
 
 def judge(rows: DataFrame, table: Table) -> DataFrame:
     """Apply the contract's rules to conformed rows: adds to `_reasons`, sets `quality_flags`, empties `set_null` columns."""
     is_malformed = F.col("_corrupt_record").isNotNull()
-    reasons = F.array_sort(F.array_union(F.col("_reasons"), broken(table.rules, "quarantine")))
+    reasons = F.array_sort(F.array_union(F.col("_reasons"), broken(table.rules, "quarantine", "fail")))
     judged = rows.withColumns(
         {
             "_reasons": F.when(is_malformed, F.col("_reasons")).otherwise(reasons),
@@ -154,15 +156,31 @@ def refer(rows: DataFrame, column: str, known: DataFrame) -> DataFrame:
     return joined.withColumn("_reasons", F.coalesce(reasons, F.col("_reasons"))).drop("_referred", "_found")
 
 
+def leave_out(rows: DataFrame, discarded: DataFrame, identity: Column) -> DataFrame:
+    """Add the reason `discarded` to rows that a person has discarded.
+
+    Args:
+        rows: judged rows.
+        discarded: `quarantine_id`s.
+        identity: the quarantine_id that each of the rows has, or would have.
+    """
+    out = discarded.select(F.col("quarantine_id").alias("_out")).distinct()
+    joined = rows.join(F.broadcast(out), identity == F.col("_out"), "left")
+    reasons = F.array_sort(F.array_union("_reasons", F.array(F.lit(LEFT_OUT))))
+    kept = F.when(F.col("_out").isNotNull(), reasons).otherwise(F.col("_reasons"))
+    return joined.withColumn("_reasons", kept).drop("_out")
+
+
 def settle(rows: DataFrame, table: Table, payload: Column, delivery: str = "_delivery") -> DataFrame:
     """Decide each row's outcome within its delivery.
 
     A repeat of the same content under one key is a duplicate. Two different contents under one key refuse all of
-    them (`conflicting_rows`), because nothing tells which is right. Adds `_payload`, `_outcome`.
+    them (`conflicting_rows`), because nothing tells which is right, unless a person has discarded all but one. Adds
+    `_payload`, `_outcome`.
     """
     keys = list(table.key)
     content = [name for name, column in table.columns.items() if not column.derived]
-    readable = F.col("_corrupt_record").isNull()
+    readable = F.col("_corrupt_record").isNull() & ~F.array_contains("_reasons", LEFT_OUT)
     for key in keys:
         readable = readable & F.col(key).isNotNull()
     rows = rows.withColumns(

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 from pyarrow.dataset import Dataset
+from pyarrow.parquet import filters_to_expression
 from pyspark.sql import DataFrame, SparkSession
 
 from .contracts import Table
@@ -288,9 +289,16 @@ class Lake:
     ) -> pa.Table:
         """Read a small table, or the few rows that satisfy `filters` (column, operator, value), without Spark."""
         delta = DeltaTable(self.path(table), version=version)
-        return delta.to_pyarrow_table(
-            columns=list(columns) if columns else None, filters=list(filters) if filters else None
-        )
+        wanted = list(columns) if columns else None
+        if not filters:
+            return delta.to_pyarrow_table(columns=wanted)
+        try:
+            return delta.to_pyarrow_table(columns=wanted, filters=list(filters))
+        except pa.ArrowNotImplementedError:
+            # delta-rs writes text that it has changed as string_view, for which Arrow's scan has no comparison.
+            needed = list(dict.fromkeys([*wanted, *(name for name, _, _ in filters)])) if wanted else None
+            rows = delta.to_pyarrow_table(columns=needed).filter(filters_to_expression(list(filters)))
+            return rows.select(wanted) if wanted else rows
 
     def rows(self, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a small table ([] where it does not exist yet)."""
@@ -402,6 +410,34 @@ class Lake:
         path = self.path(table)
         with table_lock(path):
             DeltaTable(path).delete(where, commit_properties=_noted(note))
+
+    def update_small(
+        self, table: Table, changes: Sequence[Mapping[str, Any]], note: Mapping[str, Any] | None = None
+    ) -> None:
+        """Change columns of known rows of a small table without Spark, in one commit.
+
+        Args:
+            table: the table; its key, of one column, finds the rows.
+            changes: for each row its key and the columns to change, the same ones in all.
+            note: what the commit says of itself.
+        """
+        if not changes:
+            return
+        (key,) = table.key
+        schema = arrow_schema(table)
+        told = pa.Table.from_pylist([dict(row) for row in changes], pa.schema([schema.field(n) for n in changes[0]]))
+        properties = CommitProperties(
+            custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)}
+        )
+        path = self.path(table.name)
+        with table_lock(path):
+            # Written anew as a whole: what delta-rs's own UPDATE writes, Arrow can't filter by text (string_view).
+            rows = DeltaTable(path).to_pyarrow_table().cast(schema)
+            place = pc.index_in(rows[key], value_set=told[key].combine_chunks())
+            for name in told.column_names:
+                values = pc.if_else(pc.is_valid(place), told[name].take(pc.fill_null(place, 0)), rows[name])
+                rows = rows.set_column(rows.column_names.index(name), schema.field(name), values)
+            write_deltalake(path, rows, mode="overwrite", commit_properties=properties)
 
     def append(
         self,

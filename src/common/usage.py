@@ -181,7 +181,7 @@ def judge_events(rows: DataFrame, model: EventModel) -> DataFrame:
     """Judge by what the texts must hold and by the contract's rules: sets `_reasons` and `quality_flags`."""
     none = F.array().cast("array<string>")
     rules = model.contract.rules
-    refusing = _faults(model) | {name: F.expr(rule.when) for name, rule in rules.items() if rule.level == "quarantine"}
+    refusing = _faults(model) | {name: F.expr(rule.when) for name, rule in rules.items() if rule.level != "warn"}
     warning = [F.expr(rule.when) for rule in rules.values() if rule.level == "warn"]
     reasons = (
         F.when(~F.col("is_object"), F.array(F.lit("malformed_json")))

@@ -19,8 +19,10 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ..common import quarantine
 from ..common.config import Config
-from ..common.errors import CloudlakeError
+from ..common.data_quality import leave_out
+from ..common.errors import CloudlakeError, QualityGateError
 from ..common.faults import crash_point
 from ..common.lake import Lake
 from ..common.runs import now_utc
@@ -158,7 +160,7 @@ class SilverQuery:
 
     def _append_events(self, lines: DataFrame, load: Load) -> Counts:
         spark, transaction = lines.sparkSession, self.checkpoint.transaction(load.batch_id)
-        judged = read_events(lines, self.model).withColumn("_fingerprint", fingerprint())
+        judged = self._without_discarded(read_events(lines, self.model)).withColumn("_fingerprint", fingerprint())
         with _persisted(judged):
             dates = {row[0]: row[1] for row in judged.groupBy("usage_date").count().collect()}
             earlier = self._earlier_events(spark, load.load_id, dates)
@@ -167,6 +169,7 @@ class SilverQuery:
                 plain, decided = self._decide(judged, suspects, earlier, load.load_id)
                 with _persisted(decided):
                     counts = _count(plain, decided, sum(dates.values()))
+                    self._stop_where_a_rule_demands(counts)
                     note = self._note(load, counts)
                     if counts.quarantined:
                         refused = quarantine_rows(decided, load.load_id, self.run_id, F.lit(now_utc()))
@@ -179,6 +182,23 @@ class SilverQuery:
                         accepted = accepted.withColumn("load_id", load_id).select(*columns).repartition("usage_date")
                         self.lake.append(accepted, SILVER, note=note, transaction=transaction)
         return counts
+
+    def _without_discarded(self, judged: DataFrame) -> DataFrame:
+        """Refuse lines that a person has discarded, whatever the rules say of them by now."""
+        discarded = quarantine.discarded(self.lake, QUARANTINE)
+        if not discarded:
+            return judged
+        ids = judged.sparkSession.createDataFrame([(one,) for one in discarded], "quarantine_id string")
+        return leave_out(judged, ids, quarantine.identity(SILVER, F.make_valid_utf8("raw")))
+
+    def _stop_where_a_rule_demands(self, counts: Counts) -> None:
+        """Let the micro-batch fail, before anything of it is written, where lines break a rule of level `fail`."""
+        for name, rule in self.model.contract.rules.items():
+            if rule.level == "fail" and counts.reasons.get(name):
+                raise QualityGateError(
+                    f"{SILVER}: {counts.reasons[name]} line(s) break {name}: {rule.description}. Nothing of the micro-batch was "
+                    f"written. Where the lines should be kept apart instead, give the rule the level quarantine in conf/silver.yaml."
+                )
 
     def _decide(
         self, judged: DataFrame, suspects: DataFrame, earlier: DataFrame | None, load_id: int
