@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from . import commands, quarantine_commands
+from . import commands, quality_page, quarantine_commands
 from .common.config import Config, load_config
 from .common.errors import CloudlakeError, ConfigurationError
 from .common.runs import explain_failure
@@ -100,7 +100,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     batch = _add(verbs, "batch", "Run the batch pipeline (scripts/run_batch_pipeline.sh starts it on Spark).", EXAMPLES)
     batch.add_argument(
-        "--jobs", nargs="+", default=["all"], metavar="JOB", help="all, bronze, silver, gold, serving, or tables"
+        "--jobs",
+        nargs="+",
+        default=["all"],
+        metavar="JOB",
+        help="all, bronze, silver, gold, quality, serving, or tables",
     )
     batch.add_argument(
         "--as-of", type=_date, metavar="DATE", help="the business date (default: the last closed day of the data)"
@@ -151,6 +155,12 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_alerts(verbs)
     _add_quarantine(verbs)
+    rules = _add(
+        verbs, "quality", "Rules and expectations of the tables: how much passes them, and where that is going."
+    )
+    rules.add_argument("--table", metavar="T", help="one table, with what holds as well")
+    rules.add_argument("--json", action="store_true", help="as JSON")
+    rules.add_argument("--docs", action="store_true", help="open the Data Docs")
 
     dictionary = _add(verbs, "dictionary", "Write docs/data_dictionary.md and the graph from the contracts.")
     dictionary.add_argument("--check", action="store_true", help="write nothing; exit 1 where the file is stale")
@@ -247,6 +257,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
         return commands.history(config, options.table, options.key)
     if options.command == "alerts":
         return commands.alerts(config, options)
+    if options.command == "quality":
+        return quality_page.show(config, options.table, options.json, options.docs)
     if options.command == "quarantine" and options.verb != "replay":
         return quarantine(config, options)
     require_writable(config.lake.root)

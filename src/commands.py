@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from . import console, dictionary_page
-from .batch import bronze_ingestion, pipeline
+from .batch import bronze_ingestion, pipeline, quality_audit
 from .common import gates
 from .common.config import Config
 from .common.errors import ConfigurationError, LockedError
@@ -55,8 +55,22 @@ def batch(config: Config, arguments: argparse.Namespace, replayed: Mapping[str, 
             *pipeline.table_steps(sessions, config, options, run_id, now),
             _stream_step(sessions, config, run_id, stack),
             Step(
-                "publish",
+                "quality",
                 (),
+                lambda: quality_audit.audit(
+                    sessions,
+                    config,
+                    run_id=run_id,
+                    now=now_utc(),
+                    parallel=options.parallel,
+                    full_reload=options.full_reload,
+                ),
+                lambda expected: quality_audit.describe(config, options.full_reload, expected),
+                waits=tuple(table.name for table in config.registry.layer("silver", "gold")),
+            ),
+            Step(
+                "publish",
+                ("quality",),
                 lambda: publish.publish(config, run_id),
                 lambda expected: "puts what was built in force",
                 waits=tuple(table.name for table in config.registry.layer("gold")),
@@ -158,7 +172,7 @@ def _serving_step(config: Config, table: str, run_id: str) -> Step:
 
 
 def _dry_run(steps: list[Step], config: Config) -> int:
-    order = {name: position for position, name in enumerate([*config.registry.order(), "publish"])}
+    order = {name: position for position, name in enumerate([*config.registry.order(), "quality", "publish"])}
     print("A run would do this; nothing has been written.")
     expected: Expected = {}
     for step in sorted(steps, key=lambda step: order.get(step.name, len(order))):

@@ -128,7 +128,7 @@ def select(steps: Sequence[Step], jobs: Sequence[str], registry: Registry) -> li
             raise ConfigurationError(f"--jobs {job}: there is no such job{did_you_mean(job, known)}")
         wanted |= {n for n in names if job == "all" or job in (n, *n.split(".", 1))}
     if wanted & {table.name for table in registry.layer("gold")}:
-        wanted |= {step.name for step in steps if step.closing}
+        wanted |= {name for step in steps if step.closing for name in (step.name, *step.needs)}
     return [step for step in steps if step.name in wanted]
 
 

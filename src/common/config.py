@@ -103,6 +103,16 @@ class Notifications(_Settings):
     targets: dict[str, Target] = {}
 
 
+class Quality(_Settings):
+    """How whole tables are checked, and how far they may move from their last runs before somebody is warned."""
+
+    pandas_rows: int = Field(ge=0)
+    last_runs: int = Field(ge=1)
+    row_count_change: float = Field(gt=0)
+    null_share_change: float = Field(gt=0)
+    mean_change: float = Field(gt=0)
+
+
 class LakeSettings(_Settings):
     """conf/lake.yaml."""
 
@@ -110,6 +120,7 @@ class LakeSettings(_Settings):
     parallel: int = Field(ge=1, le=32)
     snapshot_deletes_limit: float = Field(ge=0, le=1)
     definitions: Definitions
+    quality: Quality
     schedule: Schedule
     notifications: Notifications
 

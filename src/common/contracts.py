@@ -54,6 +54,18 @@ class Rule(_Declared):
     """A column that loses its value on rows that break the rule; the flag keeps the trace."""
 
 
+class Expectation(_Declared):
+    """What the table as a whole must hold: a number that a query yields, within bounds. The batch run checks it."""
+
+    measure: str
+    """SQL that DuckDB and Spark share; tables by their full names; datediff(later, earlier) counts days."""
+    at_least: float | None = None
+    at_most: float | None = None
+    kind: Literal["completeness", "uniqueness", "accuracy", "consistency", "timeliness", "volume", "distribution"]
+    level: Literal["warn", "fail"]
+    description: str = Field(min_length=1)
+
+
 class History(_Declared):
     """How the table keeps what arrives: append, insert_only, upsert, scd2, or replace by a whole new state."""
 
@@ -94,6 +106,7 @@ class Table(_Declared):
     layout: Layout = Layout()
     columns: dict[str, Column]
     rules: dict[str, Rule] = {}
+    expectations: dict[str, Expectation] = {}
     reference: dict[str, str] = {}
     """Column → table.column that must know its value in any version."""
     freshness: Freshness | None = None

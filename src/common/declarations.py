@@ -5,6 +5,7 @@ A contract that contradicts itself never loads; each fault names file, table, fi
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -13,7 +14,20 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from .contracts import NAME, Column, Domain, Freshness, History, Layout, Registry, Rule, Table, quarantine_of
+from .contracts import (
+    LAYERS,
+    NAME,
+    Column,
+    Domain,
+    Expectation,
+    Freshness,
+    History,
+    Layout,
+    Registry,
+    Rule,
+    Table,
+    quarantine_of,
+)
 from .errors import ConfigurationError, did_you_mean
 
 FILES = ("bronze", "silver", "gold", "streaming", "serving", "ops")
@@ -140,6 +154,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     nested: dict[Any, type[BaseModel]] = {
         "columns": Column,
         "rules": Rule,
+        "expectations": Expectation,
         "history": History,
         "layout": Layout,
         "freshness": Freshness,
@@ -173,6 +188,8 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
             yield f"rules.{rule}.set_null: '{body.set_null}' is not a column{did_you_mean(body.set_null, columns)}"
         if body.set_null in table.key:
             yield f"rules.{rule}.set_null: '{body.set_null}' is a key; a key is refused, never emptied"
+    for name, expectation in table.expectations.items():
+        yield from (f"expectations.{name}{fault}" for fault in _faults_of(name, expectation, tables))
     for name, column in columns.items():
         if column.domain is not None and column.domain not in domains:
             yield f"columns.{name}.domain: '{column.domain}' is not in conf/domains.yaml{did_you_mean(column.domain, domains)}"
@@ -191,6 +208,17 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
         yield "history.surrogate_key: is missing; an scd2 table names its surrogate key"
     if not table.key and table.history.kind in ("upsert", "scd2"):
         yield f"key: is empty; history '{table.history.kind}' needs one"
+
+
+def _faults_of(name: str, expectation: Expectation, tables: Mapping[str, Table]) -> Iterator[str]:
+    if not NAME.fullmatch(name):
+        yield ": names are lower case letters, digits and _, beginning with a letter"
+    if expectation.at_least is None and expectation.at_most is None:
+        yield ": it has no bound; give at_least or at_most"
+    named = set(re.findall(rf"\b(?:{'|'.join(LAYERS)})[.][a-z0-9_]+", expectation.measure))
+    if not named:
+        yield ".measure: names no table; write layer.table"
+    yield from (f".measure: '{one}' is not a table{did_you_mean(one, tables)}" for one in sorted(named - set(tables)))
 
 
 def _circles(tables: Mapping[str, Table]) -> list[str]:

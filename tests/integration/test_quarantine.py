@@ -202,7 +202,7 @@ def test_a_refused_line_enters_silver_once_corrected_and_a_discarded_one_never(t
     run_once(spark, config, "one")
     ids = {row["payload"]: row["quarantine_id"] for row in config.lake.rows("quarantine.usage_events")}
     first, second, third = (ids[line] for line in broken)
-    contradicting = ids[event_line(0, region="eu-west")] if event_line(0, region="eu-west") in ids else ids[event_line(0)]
+    contradicting = ids[event_line(0)]  # the smaller line wins, and that is the one of eu-west
     where = ["--lake", str(config.lake.root), "--landing", str(landing)]
     assert main(["quarantine", "discard", third, "--reason", "a test", *where]) == 0
 
@@ -212,12 +212,13 @@ def test_a_refused_line_enters_silver_once_corrected_and_a_discarded_one_never(t
     def replay(lines: dict[str, str]) -> dict[str, list[str]]:
         return replays.replay(spark, config, lines, now=now_utc(), run_id="two")
 
-    assert replay({first: broken[0], contradicting: event_line(0, region="eu-west")})[first] == ["service_unknown"]
+    refused = {first: ["service_unknown"], contradicting: ["event_id_conflict"]}
+    assert replay({first: broken[0], contradicting: event_line(0)}) == refused
     assert config.lake.version("bronze.usage_events") == 1, "what would be refused again enters nowhere"
 
     replays.enter(spark, config, {first: event_line(1)}, now_utc(), "killed")  # and there the process dies
     for _ in range(2):
-        assert replay({first: event_line(1), second: event_line(2), contradicting: event_line(0)}) == {}
+        assert replay({first: event_line(1), second: event_line(2), contradicting: event_line(0, region="eu-west")}) == {}
     assert events() == [f"extra_{n:06d}" for n in range(3)]
     entered = {row["_source_file"]: row["event_id"] for row in config.lake.rows("silver.usage_events")}
     assert entered[f"replay:{second}"] == "extra_000002"
