@@ -1,8 +1,9 @@
 """How long the platform takes, beside a yardstick measured in the same run.
 
-(a) the default delivery from an empty lake, (b) a run with nothing new, (c) two million events landing → silver and
-increments → gold → served, with DuckDB parsing the same JSONL and writing it as Parquet back to back. Prints a table
-and writes benchmarks/results/run.json. These machines are noisy: compare ratios, not seconds.
+(a) the default delivery from an empty lake, with and without the checks of its quality, (b) a run with nothing new,
+(c) two million events landing → silver and increments → gold → served, with DuckDB parsing the same JSONL and writing
+it as Parquet back to back. Prints a table and writes benchmarks/results/run.json. These machines are noisy: compare
+ratios, not seconds.
 
     .venv/bin/python benchmarks/run.py [--events-per-day 36000] [--skip-large]
 """
@@ -13,6 +14,7 @@ import argparse
 import json
 import platform
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -22,6 +24,7 @@ from pathlib import Path
 
 import duckdb
 import psutil
+import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 FIELDS = (
@@ -94,7 +97,27 @@ def small(scratch: Path) -> list[Measured]:
     where = ("--landing", str(landing), "--lake", str(lake))
     first, _ = run("(a) default delivery, empty lake", "scripts/run_batch_pipeline.sh", *where)
     again, _ = run("(b) nothing new", "scripts/run_batch_pipeline.sh", *where)
-    return [first, again]
+    return [first, again, without_quality(scratch, landing, first)]
+
+
+def without_quality(scratch: Path, landing: Path, with_it: Measured) -> Measured:
+    """The same delivery with a conf that has no rules and no expectations, less the seconds of its audit.
+
+    Counting where each record went can't be turned off, and is in both. Says what quality adds to the run.
+    """
+    conf, lake = Path(shutil.copytree(ROOT / "conf", scratch / "conf")), scratch / "lake_without"
+    for file in ("silver.yaml", "gold.yaml"):
+        content = yaml.safe_load((conf / file).read_text())
+        for table in content["tables"].values():
+            table.pop("rules", None)
+            table.pop("expectations", None)
+        (conf / file).write_text(yaml.safe_dump(content, sort_keys=False))
+    where = ("--landing", str(landing), "--lake", str(lake), "--conf", str(conf))
+    bare, _ = run("(a) without rules and audit", "scripts/run_batch_pipeline.sh", *where)
+    report = json.loads(next((lake / "reports").glob("*.json")).read_text())
+    bare.seconds -= next(step["seconds"] for step in report["steps"] if step["step"] == "quality")
+    bare.what += f"; quality adds {with_it.seconds / bare.seconds - 1:.0%}"
+    return bare
 
 
 def large(scratch: Path, events_per_day: int) -> list[Measured]:

@@ -68,6 +68,15 @@ def _table(table: Table) -> Iterator[str]:
             yield f"| {name} | {rule.level} | {_cell(rule.description)}: `{_cell(rule.when)}` |"
         for name, target in table.reference.items():
             yield f"| {name}_unknown | quarantine | No version of {target} knows the value |"
+    if table.expectations:
+        yield ""
+        yield "| expectation of the whole table | kind | level | must be | number |"
+        yield "| --- | --- | --- | --- | --- |"
+        for name, expectation in table.expectations.items():
+            bounds = [("≥", expectation.at_least), ("≤", expectation.at_most)]
+            must = ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+            number = _cell(expectation.description)
+            yield f"| {name} | {expectation.kind} | {expectation.level} | {must} | {number} |"
 
 
 def _cell(text: str) -> str:

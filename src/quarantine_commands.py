@@ -116,43 +116,28 @@ def replay(config: Config, arguments: argparse.Namespace) -> int:
     Raises:
         LockedError: the stream or another batch is running.
     """
-    mended = read_corrected(Path(arguments.file)) if arguments.file else {}
-    ids = [*arguments.ids, *mended]
-    if not ids and not arguments.table and not arguments.reason:
+    if arguments.ids and arguments.file:
+        raise ConfigurationError("--file names the rows it corrects itself; leave the ids out")
+    if not (arguments.ids or arguments.table or arguments.reason or arguments.file):
         raise ConfigurationError("say what to replay: ids, --table, --reason, or --file with corrected rows")
     rows = _rows(config, _tables(config, arguments.table))
-    chosen = _named(config, rows, ids) if ids else rows
-    chosen = [row for row in chosen if arguments.reason in (None, *row["reasons"])]
-    for row in chosen:
-        if ids and row["status"] != quarantine.OPEN:
-            print(f"{row['quarantine_id'][:12]}: {row['status']} already; left alone", file=sys.stderr)
-    by_table: dict[str, list[Row]] = {}
-    for row in chosen:
-        if row["status"] == quarantine.OPEN:
-            by_table.setdefault(row["table"], []).append(row)
-    if not by_table:
+    given = read_corrected(Path(arguments.file)) if arguments.file else dict.fromkeys(arguments.ids)
+    named = {_named(config, rows, [one])[0]["quarantine_id"]: content for one, content in given.items()}
+    chosen = [row for row in rows if arguments.reason in (None, *row["reasons"])]
+    if named:
+        chosen = [row for row in chosen if row["quarantine_id"] in named]
+        for row in chosen:
+            if row["status"] != quarantine.OPEN:
+                print(f"{row['quarantine_id'][:12]}: {row['status']} already; left alone", file=sys.stderr)
+    waiting = [row for row in chosen if row["status"] == quarantine.OPEN]
+    if not waiting:
         print("nothing to replay")
         return 0
-    run_id = new_run_id(now_utc())
-    sessions = Sessions("cloudlake-replay")
-    refused: dict[str, list[str]] = {}
-    again: dict[str, list[str]] = {}
-    if EVENTS in by_table:
-        lines = {row["quarantine_id"]: _as_line(mended, row) for row in by_table.pop(EVENTS)}
-        with process_lock(config.lake, "stream", run_id):
-            refused |= replays.replay(sessions(), config, lines, now=now_utc(), run_id=run_id)
-    for table, waiting in by_table.items():
-        if mended:
-            cells = {row["quarantine_id"]: _as_cells(mended, row) for row in waiting}
-            silver = config.registry[table]
-            with process_lock(config.lake, "batch", run_id):
-                refused |= corrections.take(sessions(), config, silver, cells, now=now_utc(), run_id=run_id)
-        else:
-            again[table] = [row["quarantine_id"] for row in waiting]
-    below = config.registry.downstream(by_table) if by_table else set()
-    jobs = sorted(name for name in below if name.startswith("silver."))
+    refused, again = _enter(config, waiting, named if arguments.file else {})
+    tables = {row["table"] for row in waiting} - {EVENTS}
+    below = config.registry.downstream(tables) if tables else set()
     options = argparse.Namespace(
-        jobs=[*jobs, "gold", "serving"],
+        jobs=[*sorted(name for name in below if name.startswith("silver.")), "gold", "serving"],
         as_of=None,
         snapshot_at=None,
         full_reload=False,
@@ -162,15 +147,42 @@ def replay(config: Config, arguments: argparse.Namespace) -> int:
         verbose=arguments.verbose,
     )
     exit_code = commands.batch(config, options, again)
-    return max(exit_code, _report(config, chosen, refused, bool(mended)))
+    return max(exit_code, _report(config, waiting, refused, bool(arguments.file)))
 
 
-def _report(config: Config, chosen: Sequence[Row], refused: Mapping[str, list[str]], corrected: bool) -> int:
+def _enter(
+    config: Config, waiting: Sequence[Row], mended: Mapping[str, Any]
+) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+    """Take to bronze what enters by it, while neither a batch nor a stream is running.
+
+    Returns:
+        The reasons of the rows that would be refused again, and the rows to judge again in their deliveries, by table.
+    """
+    run_id = new_run_id(now_utc())
+    sessions = Sessions("cloudlake-replay")
+    refused: dict[str, list[str]] = {}
+    again: dict[str, list[str]] = {}
+    with process_lock(config.lake, "batch", run_id):
+        for table in sorted({row["table"] for row in waiting}):
+            mine = [row for row in waiting if row["table"] == table]
+            if table == EVENTS:
+                lines = {row["quarantine_id"]: _as_line(mended, row) for row in mine}
+                with process_lock(config.lake, "stream", run_id):
+                    refused |= replays.replay(sessions(), config, lines, now=now_utc(), run_id=run_id)
+            elif mended:
+                cells = {row["quarantine_id"]: _as_cells(mended, row) for row in mine}
+                silver = config.registry[table]
+                refused |= corrections.take(sessions(), config, silver, cells, now=now_utc(), run_id=run_id)
+            else:
+                again[table] = [row["quarantine_id"] for row in mine]
+    return refused, again
+
+
+def _report(config: Config, waiting: Sequence[Row], refused: Mapping[str, list[str]], corrected: bool) -> int:
     """Say what became of the rows; 1 where a correction is no better than what it corrects."""
     now = {row["quarantine_id"]: row for row in _rows(config, config.registry.layer("quarantine"))}
-    mine = [now[row["quarantine_id"]] for row in chosen if row["status"] == quarantine.OPEN]
-    left = [row for row in mine if row["status"] == quarantine.OPEN]
-    print(f"{len(mine) - len(left):,} row(s) replayed, {len(left):,} still refused")
+    left = [row for row in (now[one["quarantine_id"]] for one in waiting) if row["status"] == quarantine.OPEN]
+    print(f"{len(waiting) - len(left):,} row(s) replayed, {len(left):,} still refused")
     why = Counter(", ".join(refused.get(row["quarantine_id"], row["reasons"])) for row in left)
     for reasons, count in why.most_common():
         print(f"  {count:,} {reasons}")

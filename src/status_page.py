@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -14,6 +15,7 @@ from .common.publication import published
 from .common.runs import lock_holder
 
 PUBLICATION_MAX_AGE_HOURS = 36.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def gather(config: Config, now: datetime) -> dict[str, Any]:
@@ -38,6 +40,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "open_quarantine": _open_quarantine(config),
         "refused_files": _refused_files(config),
         "alerts": alerts_page.gather(config, now, ["open", "acknowledged"]),
+        "drift": _drift(config, rows),
     }
     found["problems"] = list(_problems(found, rows, now))
     return found
@@ -74,6 +77,22 @@ def _refused_files(config: Config) -> list[dict[str, str]]:
     for row in sorted(config.lake.rows("ops.landed_files"), key=lambda row: row["ingested_at"]):
         newest[row["path"]] = row
     return [{"path": path, "reason": row["reason"]} for path, row in newest.items() if row["status"] == "refused"]
+
+
+def _drift(config: Config, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the newest file of each source whose columns are not those declared, and how they differ."""
+    files = [row for row in config.lake.rows("ops.landed_files") if row["status"] == "ingested" and row["drift"]]
+    newest = {row["source"]: row for row in sorted(files, key=lambda row: (row["snapshot_at"], row["ingested_at"]))}
+    retyped: dict[str, list[str]] = {}
+    for step in sorted(steps, key=lambda step: step["started_at"] or step["ended_at"] or EPOCH):
+        for path, columns in (json.loads(step["detail"] or "{}").get("retyped") or {}).items():
+            retyped[path] = sorted(columns)
+    found = []
+    for source, row in sorted(newest.items()):
+        drift = json.loads(row["drift"]) | {"retyped": retyped.get(row["path"], [])}
+        if any(drift.values()):
+            found.append({"source": source, "path": row["path"], **drift})
+    return found
 
 
 def _problems(found: dict[str, Any], rows: list[dict[str, Any]], now: datetime) -> Any:
@@ -155,6 +174,9 @@ def show(found: dict[str, Any]) -> None:
     console.print_grids(runs, fresh, console.reconciliation_grid(found["reconciliation"], "Where every record went"))
     if found["alerts"]:
         console.print_grids(alerts_page.grid(found["alerts"]))
+    for row in found["drift"]:
+        parts = [f"{kind} {', '.join(row[kind])}" for kind in ("new", "missing", "retyped") if row[kind]]
+        out.print(f"Columns of {row['path']} differ from conf/: {'; '.join(parts)}", highlight=False)
     if found["open_quarantine"]:
         counts = ", ".join(f"{name} {count}" for name, count in found["open_quarantine"].items())
         out.print(f"Open in quarantine: {counts}", highlight=False)

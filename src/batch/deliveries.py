@@ -28,6 +28,10 @@ ORDER = ("_snapshot_at", "_source_modified_at", "_source_sha256", "_source_file"
 """What makes one delivery newer than another."""
 
 
+FEW = 3
+"""So many values tell that a column has changed its type; fewer are just wrong."""
+
+
 @dataclass
 class Delivery:
     """One ingestion of one file, and where its rows went."""
@@ -95,6 +99,29 @@ def count_outcomes(rows: DataFrame, deliveries: Sequence[Delivery]) -> None:
             delivery.reasons.update(dict.fromkeys(row["_reasons"], row["count"]))
         elif row["_outcome"] == "accepted":
             delivery.flags.update(dict.fromkeys(row["quality_flags"], row["count"]))
+
+
+def find_retyped(rows: DataFrame, table: Table, deliveries: Sequence[Delivery]) -> dict[str, dict[str, int]]:
+    """Return delivery path → column → values, for columns of which a delivery has no single value of the declared type.
+
+    Rows are looked at again only where a tenth of a delivery fails for one column.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for delivery in deliveries:
+        seen = sum(delivery.outcomes.values())
+        failing = [name for name in table.columns if delivery.reasons[f"{name}_invalid"] * 10 >= max(seen, 1)]
+        suspects = {name: F.col("raw").getField(table.columns[name].source or name) for name in failing}
+        if not suspects:
+            continue
+        counts = [F.count(text).alias(f"said_{name}") for name, text in suspects.items()]
+        counts += [
+            F.count_if(text.isNotNull() & F.col(name).isNotNull()).alias(name) for name, text in suspects.items()
+        ]
+        row = rows.where(F.col("_delivery") == delivery.id).agg(*counts).collect()[0]
+        retyped = {name: row[f"said_{name}"] for name in suspects if row[name] == 0 and row[f"said_{name}"] >= FEW}
+        if retyped:
+            found[delivery.path] = retyped
+    return found
 
 
 def account(config: Config, table: Table, deliveries: Sequence[Delivery], now: datetime, run_id: str) -> None:

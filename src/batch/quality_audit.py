@@ -177,9 +177,7 @@ def audit(
 def _failure(one: Audited, finding: Finding, run_id: str) -> gates.GateFailed:
     check, table = finding.check, one.subject.table.name
     seen = f"{finding.observed:,.6g}" if finding.observed is not None else "nothing"
-    what = (
-        f"{table}: {check.rule}: {check.description}: found {seen}, expected {check.expected}. Nothing was published."
-    )
+    what = f"{table}: {check.rule}: {check.description}: found {seen}, expected {check.expected}."
     return gates.GateFailed(check.rule, table, one.subject.name, what, run_id)
 
 

@@ -32,7 +32,7 @@ def healed(config: Config, table: Table) -> set[str]:
         waiting = waiting or quarantine.open_rows(config.lake, name)
         mine = [row for row in waiting if f"{column}_unknown" in row["reasons"]]
         owner, _, key = target.rpartition(".")
-        if not mine or config.lake.version(owner) < 1:
+        if not mine or not config.lake.exists(owner):
             continue
         known = set(config.lake.read_small(owner, columns=[key])[key].to_pylist())
         source = table.columns[column].source or column

@@ -24,6 +24,7 @@ from .deliveries import (
     Delivery,
     account,
     count_outcomes,
+    find_retyped,
     landed_deliveries,
     payload_of,
     pending_deliveries,
@@ -115,6 +116,14 @@ def stop_where_a_rule_demands(config: Config, table: Table, deliveries: Sequence
                 raise gates.GateFailed(name, table.name, subject, found, run_id)
 
 
+def _told(retyped: Mapping[str, Mapping[str, int]]) -> list[str]:
+    return [
+        f"{path}: {name} has changed its type, all {count} values are refused"
+        for path, columns in retyped.items()
+        for name, count in columns.items()
+    ]
+
+
 def transform(
     sessions: Sessions,
     config: Config,
@@ -148,6 +157,7 @@ def transform(
     rows = checked(spark, config, table, read_deliveries(spark, config, table, deliveries)).persist()
     try:
         count_outcomes(rows, deliveries)
+        retyped = find_retyped(rows, table, deliveries)
         stop_where_a_rule_demands(config, table, deliveries, run_id)
         if any(delivery.outcomes["quarantined"] for delivery in deliveries):
             keep_refused(spark, config, table, rows, now, run_id)
@@ -167,6 +177,6 @@ def transform(
         rows_out=total["accepted"],
         quarantined=total["quarantined"],
         duplicates=total["duplicate"],
-        message=", ".join(f"{count} {split}" for split, count in splits.items() if count),
-        detail={"splits": dict(splits)},
+        message="; ".join([", ".join(f"{count} {split}" for split, count in splits.items() if count), *_told(retyped)]),
+        detail={"splits": dict(splits), "retyped": retyped},
     )

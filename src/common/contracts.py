@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property
 from graphlib import TopologicalSorter
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from .ddl import parse_type
 from .errors import ConfigurationError, did_you_mean
@@ -45,13 +46,46 @@ class Column(_Declared):
 
 
 class Rule(_Declared):
-    """A row breaks the rule where `when`, a SQL expression over the conformed row, is true."""
+    """A row breaks the rule where `when`, a SQL expression over the conformed row, is true.
+
+    Instead of `when`, a `column` may be given the `range` its values lie in, [least, greatest], null for no bound, or
+    the regular expression (`pattern`) that they match. NULL breaks neither.
+    """
 
     when: str
+    column: str | None = None
+    range: tuple[Decimal | None, Decimal | None] | None = None
+    pattern: str | None = None
     level: Literal["quarantine", "warn", "fail"]
     description: str = Field(min_length=1)
     set_null: str | None = None
     """A column that loses its value on rows that break the rule; the flag keeps the trace."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_expression(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        forms = [form for form in ("when", "range", "pattern") if body.get(form) is not None]
+        if len(forms) > 1:
+            raise ValueError(f"it has {' and '.join(forms)}; a rule has one of when, range, pattern")
+        if forms and forms != ["when"]:
+            if not isinstance(body.get("column"), str):
+                raise ValueError(f"{forms[0]}: name the column it is about")
+            return {**body, "when": _expression(body["column"], **{forms[0]: body[forms[0]]})}
+        return body
+
+
+def _expression(column: str, range: Any = None, pattern: str | None = None) -> str:
+    """Return the SQL that is true where a value lies outside its range, or does not match its pattern."""
+    if pattern is not None:
+        escaped = str(pattern).replace("\\", "\\\\").replace("'", "\\'")
+        return f"{column} NOT RLIKE '{escaped}'"
+    if not isinstance(range, list) or len(range) != 2 or range == [None, None]:
+        raise ValueError(f"range: write [least, greatest], null for no bound; found {range!r}")
+    least, greatest = range
+    outside = [f"{column} < {least}"] if least is not None else []
+    return " OR ".join(outside + ([f"{column} > {greatest}"] if greatest is not None else []))
 
 
 class Expectation(_Declared):

@@ -184,6 +184,8 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
     for rule, body in table.rules.items():
         if not NAME.fullmatch(rule):
             yield f"rules.{rule}: names are lower case letters, digits and _, beginning with a letter"
+        if body.column is not None and body.column not in columns:
+            yield f"rules.{rule}.column: '{body.column}' is not a column{did_you_mean(body.column, columns)}"
         if body.set_null is not None and body.set_null not in columns:
             yield f"rules.{rule}.set_null: '{body.set_null}' is not a column{did_you_mean(body.set_null, columns)}"
         if body.set_null in table.key:

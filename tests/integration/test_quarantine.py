@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudlake import console
-from cloudlake.batch import bronze_ingestion, corrections, silver_transformation
+from cloudlake.batch import corrections, silver_transformation
 from cloudlake.cli import main
-from cloudlake.common.config import Config
 from cloudlake.common.gates import GateFailed
-from cloudlake.common.runs import StepResult, now_utc
+from cloudlake.common.runs import StepRecord, now_utc, record_step
 from cloudlake.streaming import replays
 from cloudlake.streaming.streaming_pipeline import run_once
 from flow import event_line, land_events, opened
 from pyspark.sql import SparkSession
+from table_by_table import ORGS, TableByTable, org
 
-ORGS = "org_id,org_name,industry,hq_region,plan_tier,is_enterprise,signup_date,sales_rep,lifecycle_stage,marketing_source,nps_score\n"
 USERS = "user_id,org_id,email,role,active,created_at,last_login\n"
 TICKETS = "ticket_id,org_id,category,severity,created_at,resolved_at,csat,sla_breached\n"
-
-
-def org(name: str) -> str:
-    return f"{name},Name of {name},retail,us-east,pro,False,2024-01-01,rep_a,active,ads,10\n"
 
 
 def user(name: str, org_id: str, role: str = "admin") -> str:
@@ -36,34 +29,8 @@ def ticket(name: str, org_id: str, resolved: str = "2025-07-02") -> str:
     return f"{name},{org_id},billing,low,2025-07-01,{resolved},3,False\n"
 
 
-class Batch:
-    """A lake of its own, brought up to date table by table."""
-
-    def __init__(self, root: Path, spark: SparkSession) -> None:
-        self.landing, self.spark = root / "landing", spark
-        self.landing.mkdir()
-        self.config: Config = opened(root / "lake", self.landing)
-
-    def deliver(self, day: str, **files: str) -> None:
-        (self.landing / day).mkdir(exist_ok=True)
-        for name, text in files.items():
-            (self.landing / day / f"{name}.csv").write_text(text)
-
-    def run(self, *tables: str, replayed: Collection[str] = ()) -> dict[str, StepResult]:
-        done = {}
-        for name in tables:
-            now, silver = now_utc(), self.config.registry[f"silver.{name}"]
-            bronze_ingestion.ingest(lambda: self.spark, self.config, self.config.registry[f"bronze.{name}"], now=now, run_id=f"r{now:%H%M%S%f}")  # type: ignore[arg-type]  # fmt: skip
-            done[name] = silver_transformation.transform(
-                lambda: self.spark, self.config, silver, now=now, run_id="r", replayed=replayed  # type: ignore[arg-type]
-            )  # fmt: skip
-        return done
-
-    def refused(self, table: str) -> dict[str, dict[str, Any]]:
-        """The refused rows by their key."""
-        rows = self.config.lake.rows(f"quarantine.{table}")
-        key = self.config.registry[f"silver.{table}"].key[0]
-        return {json.loads(row["payload"]).get(key): row for row in rows}
+class Batch(TableByTable):
+    """What is asked of users and tickets."""
 
     def versions(self, key: str = "u2") -> list[tuple[Any, ...]]:
         rows = [row for row in self.config.lake.rows("silver.users") if row["user_id"] == key]
@@ -71,11 +38,6 @@ class Batch:
             (str(row["effective_from"])[:10], str(row["effective_to"])[:10], row["org_id"], row["role"]) for row in rows
         ]
         return sorted(found)
-
-    def counts(self, table: str) -> tuple[int, int, int]:
-        row = next(row for row in console.reconciliation(self.config) if row["table"] == f"silver.{table}")
-        assert row["holds"]
-        return row["landed"], row["accepted"], row["quarantined"]
 
     def correct(self, table: str, mended: dict[str, dict[str, Any]]) -> dict[str, list[str]]:
         silver = self.config.registry[f"silver.{table}"]
@@ -143,7 +105,7 @@ def test_a_corrected_row_enters_once_and_is_a_part_of_the_snapshot_it_was_refuse
     before = {name: batch.config.lake.read_small(f"silver.{name}") for name in ("users", "support_tickets")}
     for name, kept in before.items():
         table = batch.config.registry[f"silver.{name}"]
-        silver_transformation.transform(lambda: batch.spark, batch.config, table, now=now_utc(), run_id="f", full_reload=True)  # type: ignore[arg-type]  # fmt: skip
+        batch.transform(name, full_reload=True)
         assert batch.config.lake.read_small(f"silver.{name}").sort_by(table.key[0]).equals(kept.sort_by(table.key[0]))
     assert batch.refused("users")["u3"]["status"] == "replayed", "a reload leaves what people have settled"
 
@@ -186,11 +148,10 @@ def test_a_rule_of_level_fail_stops_the_step_before_anything_is_written(batch: B
     table = batch.config.registry["silver.support_tickets"]
     rule = table.rules["resolved_before_created"].model_copy(update={"level": "fail"})
     strict = table.model_copy(update={"rules": {**table.rules, "resolved_before_created": rule}})
-    now = now_utc()
-    bronze_ingestion.ingest(lambda: batch.spark, batch.config, batch.config.registry["bronze.support_tickets"], now=now, run_id="s")  # type: ignore[arg-type]  # fmt: skip
+    batch.ingest("support_tickets")
     before = batch.config.lake.version(table.name), batch.config.lake.version("quarantine.support_tickets")
     with pytest.raises(GateFailed, match=r"1 row\(s\) of 2025-08-06/support_tickets.csv break resolved_before_created"):
-        silver_transformation.transform(lambda: batch.spark, batch.config, strict, now=now, run_id="s")  # type: ignore[arg-type]  # fmt: skip
+        silver_transformation.transform(lambda: batch.spark, batch.config, strict, now=now_utc(), run_id="s")  # type: ignore[arg-type]  # fmt: skip
     assert (batch.config.lake.version(table.name), batch.config.lake.version("quarantine.support_tickets")) == before
 
 
@@ -236,3 +197,28 @@ def test_a_refused_line_enters_silver_once_corrected_and_a_discarded_one_never(t
     assert events() == ["extra_000000", "extra_000001", "extra_000002", "extra_000004"]
     statuses = {row["quarantine_id"]: row["status"] for row in config.lake.rows("quarantine.usage_events")}
     assert statuses == {first: "replayed", second: "replayed", third: "discarded", contradicting: "replayed"}
+
+
+def test_columns_that_are_new_missing_or_of_another_type_are_reported_and_kept(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
+    batch.run("customers_orgs", "support_tickets")
+    other = TICKETS.replace("sla_breached", "priority")
+    rows = "".join(f"d{n},o1,billing,low,2025-07-01,{n}/07/2025,3,high\n" for n in range(1, 5))
+    batch.deliver("2025-08-07", support_tickets=other + rows + "d5,o1,billing,low,2025-07-01,,,high\n")
+    done = batch.run("support_tickets")["support_tickets"]
+    assert (done.rows_out, done.quarantined) == (1, 4), "the rows that can't be read wait"
+    assert "2025-08-07/support_tickets.csv: resolved_at has changed its type, all 4 values are refused" in done.message
+    assert {row["priority"] for row in batch.config.lake.rows("bronze.support_tickets")} == {"high", None}
+    record = StepRecord("silver.support_tickets", "done", now_utc(), now_utc(), done)
+    record_step(batch.config.lake, batch.config.registry, "r", record)
+    capsys.readouterr()
+    assert main(["status", "--json", "--lake", str(batch.config.lake.root), "--landing", str(batch.landing)]) == 0
+    drift = json.loads(capsys.readouterr().out)["drift"]
+    assert drift == [
+        {
+            "source": "support_tickets",
+            "path": "2025-08-07/support_tickets.csv",
+            "new": ["priority"],
+            "missing": ["sla_breached"],
+            "retyped": ["resolved_at"],
+        }
+    ]

@@ -136,3 +136,24 @@ def test_settings_are_checked_together_with_contracts(conf: Path) -> None:
 def test_what_is_no_type_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"type|precision"):
         parse_type(text)
+
+
+def test_a_range_and_a_pattern_are_rules_without_sql(registry: Registry, conf: Path) -> None:
+    rules = registry["silver.users"].rules | registry["silver.usage_events"].rules | registry["silver.customers_orgs"].rules
+    assert rules["value_negative"].when == "value < 0"
+    assert rules["nps_score_out_of_range"].when == "nps_score < -100 OR nps_score > 100"
+    assert rules["email_invalid"].when.startswith("email NOT RLIKE '^[^@ \\\\t,;<>\"]+@")
+    edit(conf, "silver.yaml", "range: [-100, 100]", "range: [100]")
+    edit(conf, "silver.yaml", "column: email, pattern", "column: emial, pattern")
+    edit(conf, "silver.yaml", "column: value, range: [0, null]", "column: value, when: value < 0, range: [0, null]")
+    edit(conf, "silver.yaml", "kind: timeliness, level: warn, at_most: 62,", "kind: timeliness, level: warn,")
+    edit(conf, "gold.yaml", "count(*) AS n FROM silver.usage_events", "count(*) AS n FROM silver.usage_evnts")
+    found = "\n".join(faults(conf))
+    assert "rules.nps_score_out_of_range: range: write [least, greatest]" in found
+    assert "it has when and range; a rule has one of when, range, pattern" in found
+    edit(conf, "silver.yaml", "range: [100]", "range: [-100, 100]")
+    edit(conf, "silver.yaml", "column: value, when: value < 0, range: [0, null]", "column: value, range: [0, null]")
+    found = "\n".join(faults(conf))
+    assert "rules.email_invalid.column: 'emial' is not a column; did you mean 'email'?" in found
+    assert "expectations.months_behind_usage: it has no bound; give at_least or at_most" in found
+    assert "measure: 'silver.usage_evnts' is not a table; did you mean 'silver.usage_events'?" in found
