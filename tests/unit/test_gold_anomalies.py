@@ -37,6 +37,7 @@ def test_a_cost_is_an_anomaly_only_by_all_three_limits_over_its_own_past(spark: 
         *past("wilder", [*week, 8], "1", "1", "1", "1", "5", "5", "5", "5"), ("wilder", DAY, "compute", "20.790957"),
         *past("six before", week[:6], "1"), ("six before", DAY, "compute", "1000"),
         *past("other service", week, "1"), ("other service", DAY, "genai", "1000"),
+        *past("broad", week, "1"), ("broad", DAY, "compute", "90"),
         ("first", DAY, "compute", "1000"),
         *past("window", [50, 51, 52, 53, 54, 55, 56], "1"), *past("window", [57], "1000"), ("window", DAY, "compute", "2"),
         *past("newest", list(range(1, 29)), "1"), *past("newest", list(range(29, 41)), "1000"), ("newest", DAY, "compute", "2"),
@@ -49,6 +50,9 @@ def test_a_cost_is_an_anomaly_only_by_all_three_limits_over_its_own_past(spark: 
         ("e3", None, DAY, "at the limits", "r1", "genai", "us-east", "requests", "99", "f"),
         ("e4", None, DAY, "wilder", "r2", "compute", "us-east", "requests", "10.395478", "f"),
         ("e5", None, DAY, "wilder", "r3", "compute", "us-east", "requests", "10.395479", "f"),
+        ("b1", None, DAY, "broad", "r1", "compute", "us-east", "requests", "30", "f"),
+        ("b2", None, DAY, "broad", "r2", "compute", "eu-west", "requests", "30", "f"),
+        ("b3", None, DAY, "broad", "r3", "compute", "eu-west", "requests", "30", "f"),
         ("e6", None, DAY, "cheap", "r3", "compute", "us-east", "requests", "10.999999", "f"),
     ]
     mart = anomalies.cost_anomalies(
@@ -59,7 +63,7 @@ def test_a_cost_is_an_anomaly_only_by_all_three_limits_over_its_own_past(spark: 
     all_rows = mart.collect()
     assert len(all_rows) == len(rows)
     found = {row["org_id"]: row for row in all_rows if row["usage_date"] == DAY}
-    assert {org for org, row in found.items() if row["is_anomaly"]} == {"at the limits", "wilder"}
+    assert {org for org, row in found.items() if row["is_anomaly"]} == {"at the limits", "wilder", "broad"}
 
     limit = found["at the limits"]
     assert (limit["baseline_days"], limit["expected_usd"], limit["mad_usd"], limit["impact_usd"]) == (
@@ -84,6 +88,13 @@ def test_a_cost_is_an_anomaly_only_by_all_three_limits_over_its_own_past(spark: 
         ("resource_id", "r3"),
     ]
     assert abs(wilder["z_score"] - 17.790957 / (32 / 7) ** 0.5) < 1e-9
+    broad = found["broad"]
+    assert (broad["cause"], broad["single_event_id"]) == ("broad", None)
+    assert [tuple(driver) for driver in broad["drivers"]] == [
+        ("metric", "requests", 90),
+        ("region", "eu-west", 60),
+        ("region", "us-east", 30),
+    ]
     unexplained = ("cause", "single_event_id", "drivers")
     assert [found["cheap"][name] for name in unexplained] == [None] * 3
 
@@ -96,26 +107,6 @@ def test_a_cost_is_an_anomaly_only_by_all_three_limits_over_its_own_past(spark: 
     even = found["even"]
     assert (even["expected_usd"], even["above_p99"]) == (Decimal("1.000002"), False)
     assert even["mad_usd"] == Decimal("0.01") and even["impact_usd"] == Decimal("-0.000002")
-
-
-def test_an_anomaly_of_many_events_is_broad(spark: SparkSession) -> None:
-    rows = [("o1", DAY - timedelta(days=back), "compute", "1") for back in range(1, 8)] + [("o1", DAY, "compute", "90")]
-    lines = [
-        (f"e{n}", None, DAY, "o1", f"r{n}", "compute", region, "requests", "30", "f")
-        for n, region in enumerate(("us-east", "eu-west", "eu-west"))
-    ]
-    mart = anomalies.cost_anomalies(
-        table(spark, "org_id string, usage_date date, service string, cost_usd decimal(28,6)", rows),
-        table(spark, EVENTS, lines),
-        **parameters("gold.cost_anomalies"),
-    )
-    found = mart.where("is_anomaly").collect()[0]
-    assert (found["cause"], found["single_event_id"]) == ("broad", None)
-    assert [tuple(driver) for driver in found["drivers"]] == [
-        ("metric", "requests", 90),
-        ("region", "eu-west", 60),
-        ("region", "us-east", 30),
-    ]
 
 
 def test_a_spike_costs_far_more_than_its_like_in_that_month(spark: SparkSession) -> None:

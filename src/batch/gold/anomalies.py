@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from .definitions import exact, median, month_of, nearest_rank
+from .definitions import exact, median, month_of, nearest_rank, once
 
 KEY = ("org_id", "usage_date", "service")
 NONE = "(none)"
@@ -32,25 +32,30 @@ def cost_anomalies(
     an anomaly, on its own events (silver.usage_events of the same key). The measure is the median absolute deviation,
     which single extremes in the baseline do not move: see Iglewicz and Hoaglin, How to Detect and Handle Outliers.
     """
-    rows = with_baseline(
-        daily.select(*KEY, "cost_usd"),
-        window_days=window_days,
-        newest_rows=newest_rows,
-        least_rows=least_rows,
-        mad_floor_usd=mad_floor_usd,
-    )
-    impact = F.col("impact_usd")
+    before = Window.partitionBy("org_id", "service").orderBy("usage_date").rowsBetween(-newest_rows, -1)
+    past = F.collect_list(F.struct("usage_date", "cost_usd")).over(before)
+    window_start = F.date_sub("usage_date", window_days)
+    baseline = F.filter(past, lambda day: day["usage_date"] >= window_start)["cost_usd"]
+    rows = daily.select(*KEY, "cost_usd", baseline.alias("_baseline"))
+    rows = rows.withColumn("baseline_days", F.size("_baseline"))
+    is_enough = F.col("baseline_days") >= least_rows
+    # Exploding one element ends the expression here: what follows uses the result, and does not reckon it again.
+    normal = F.when(is_enough, once(F.sort_array("_baseline"), lambda costs: _normal(costs, mad_floor_usd)))
+    rows = rows.select(*KEY, "cost_usd", "baseline_days", F.explode(F.array(normal)).alias("_normal"))
+    rows = rows.select(*KEY, "cost_usd", "baseline_days", "_normal.*")
+    impact = (F.col("cost_usd") - F.col("expected_usd")).cast("decimal(28,6)")
     is_anomaly = (
         (exact(mad_factor) * impact > exact(mad_limit) * F.col("mad_usd"))
         & (impact >= exact(least_impact_usd))
         & (impact >= exact(least_impact_ratio) * F.col("expected_usd"))
     )
-    rows = _with_deviation(rows).withColumns(
+    rows = rows.withColumns(
         {
+            "impact_usd": impact,
             "is_anomaly": F.coalesce(is_anomaly, F.lit(False)),
             "mad_score": (exact(mad_factor) * impact).cast("double") / F.col("mad_usd").cast("double"),
-            "z_score": (impact.cast("double") - F.col("_mean")) / F.nullif("_deviation", F.lit(0.0)),
-            "above_p99": F.col("cost_usd") > nearest_rank(F.col("_baseline"), 99),
+            "z_score": (impact.cast("double") - F.col("mean")) / F.nullif("deviation", F.lit(0.0)),
+            "above_p99": F.col("cost_usd") > F.col("p99"),
         }
     )
     anomalies = rows.where("is_anomaly").select(*KEY, F.col("cost_usd").alias("_cost"))
@@ -58,50 +63,34 @@ def cost_anomalies(
     return rows.join(F.broadcast(causes), [*KEY], "left")
 
 
-def with_baseline(
-    daily: DataFrame, *, window_days: int, newest_rows: int, least_rows: int, mad_floor_usd: float
-) -> DataFrame:
-    """Add what the past lets expect: `baseline_days`, `expected_usd`, `mad_usd`, `impact_usd`, and `_baseline`.
+def _normal(costs: Column, mad_floor_usd: float) -> Column:
+    """Return what an ascending baseline lets expect: `expected_usd`, `mad_usd`, `p99`, `mean` and sample `deviation`.
 
-    The baseline, ascending, is the newest `newest_rows` costs of the organisation and service among the `window_days`
-    dates before; with fewer than `least_rows` all but `baseline_days` is NULL.
+    The mean is counted from expected_usd. The exact differences from that let equal costs deviate by 0, not nearly 0.
     """
-    before = Window.partitionBy("org_id", "service").orderBy("usage_date").rowsBetween(-newest_rows, -1)
-    window_start = F.date_sub("usage_date", window_days)
-    found = F.filter(
-        F.collect_list(F.struct("usage_date", "cost_usd")).over(before), lambda day: day["usage_date"] >= window_start
-    )
-    is_enough = F.col("baseline_days") >= least_rows
-    expected = F.col("expected_usd")
-    return (
-        daily.withColumn("_baseline", found["cost_usd"])
-        .withColumn("baseline_days", F.size("_baseline"))
-        .withColumn("_baseline", F.when(is_enough, F.sort_array("_baseline")))
-        .withColumn("expected_usd", median(F.col("_baseline")).cast("decimal(28,6)"))
-        .withColumn("_differences", F.transform("_baseline", lambda cost: cost - expected))
-        .withColumn("_distances", F.sort_array(F.transform("_differences", F.abs)))
-        .withColumn("_mad", median(F.col("_distances")))
-        .withColumns(
-            {
-                # The greatest of NULL and the floor would be the floor.
-                "mad_usd": F.when(is_enough, F.greatest("_mad", exact(mad_floor_usd))).cast("decimal(28,6)"),
-                "impact_usd": (F.col("cost_usd") - expected).cast("decimal(28,6)"),
-            }
+
+    def spread(expected: Column) -> Column:
+        differences = F.transform(costs, lambda cost: cost - expected)
+        distances = F.sort_array(F.transform(differences, F.abs))
+        return F.struct(
+            expected.alias("expected_usd"),
+            F.greatest(median(distances), exact(mad_floor_usd)).cast("decimal(28,6)").alias("mad_usd"),
+            nearest_rank(costs, 99).alias("p99"),
+            F.transform(differences, lambda difference: difference.cast("double")).alias("differences"),
         )
-    )
 
+    def moments(known: Column) -> Column:
+        values, count, zero = known["differences"], F.size(known["differences"]), F.lit(0.0)
 
-def _with_deviation(rows: DataFrame) -> DataFrame:
-    """Add `_mean` of the baseline, counted from its median, and `_deviation`, the sample deviation.
+        def with_mean(mean: Column) -> Column:
+            squares = F.aggregate(values, zero, lambda total, value: total + (value - mean) * (value - mean))
+            deviation = F.sqrt(squares / F.nullif(count - 1, F.lit(0)))
+            kept = [known[name].alias(name) for name in ("expected_usd", "mad_usd", "p99")]
+            return F.struct(*kept, mean.alias("mean"), deviation.alias("deviation"))
 
-    The exact differences from the median make equal costs deviate by 0, not by nearly 0.
-    """
-    zero, count = F.lit(0.0), F.size("_values")
-    rows = rows.withColumn("_values", F.transform("_differences", lambda value: value.cast("double")))
-    rows = rows.withColumn("_mean", F.aggregate("_values", zero, lambda total, value: total + value) / count)
-    mean = F.col("_mean")
-    squares = F.aggregate("_values", zero, lambda total, value: total + (value - mean) * (value - mean))
-    return rows.withColumn("_deviation", F.sqrt(squares / F.nullif(count - 1, F.lit(0))))
+        return once(F.aggregate(values, zero, lambda total, value: total + value) / count, with_mean)
+
+    return once(once(median(costs).cast("decimal(28,6)"), spread), moments)
 
 
 def _explained(events: DataFrame, anomalies: DataFrame, single_event_share: float, most_drivers: int) -> DataFrame:

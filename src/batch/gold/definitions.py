@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from decimal import Decimal
 
 from pyspark.sql import Column
@@ -14,6 +15,15 @@ IS_CURRENT = "is_current AND NOT is_deleted"
 def exact(number: float | str) -> Column:
     """Return a number of conf/ as the decimal it is written as, so that a comparison with money is exact."""
     return F.lit(Decimal(str(number)))
+
+
+def once(value: Column, then: Callable[[Column], Column]) -> Column:
+    """Return `then(value)` with the value reckoned once for a row.
+
+    Spark copies the expression of a column to where the column is used, into a lambda too, which then reckons it for
+    each element. A lambda's own variable is never copied.
+    """
+    return F.get(F.transform(F.array(value), then), F.lit(0))
 
 
 def month_of(day: str | Column) -> Column:
@@ -52,9 +62,13 @@ def median(values: Column) -> Column:
 
     Of an even count it is the mean of the middle two, half away from zero.
     """
-    size = F.size(values)
-    low, high = F.floor((size - 1) / 2).cast("int"), F.floor(size / 2).cast("int")
-    return F.round((F.get(values, low) + F.get(values, high)) / F.lit(2), 6)
+
+    def middle(ascending: Column) -> Column:
+        size = F.size(ascending)
+        low, high = F.floor((size - 1) / 2).cast("int"), F.floor(size / 2).cast("int")
+        return F.round((F.get(ascending, low) + F.get(ascending, high)) / F.lit(2), 6)
+
+    return once(values, middle)
 
 
 def nearest_rank(values: Column, percent: float) -> Column:
