@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cloudlake.common.lake import read_path, version_of
-from cloudlake.common.scd2 import apply_changes, apply_snapshot
+from cloudlake.common.scd2 import apply_changes, apply_snapshot, history_of
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scd2_replay import Fact, Rules, Snapshot, changed_histories, snapshot_histories
@@ -125,6 +125,19 @@ def test_changes_converge_to_the_replay_in_any_order_and_split(
     for key, choices in allowed.items():
         assert found[0].get(key, []) in choices, f"key {key}: {[f for f in facts if f.key == key]}"
     assert found[0] == found[1]
+
+
+def test_a_history_without_a_table_is_what_the_replay_says(spark: SparkSession, rng: random.Random) -> None:
+    facts = [fact for fact in random_facts(rng) if fact.row is None or len(fact.row) == len(COLUMNS)]
+    rows = [(f.key, f.at, *(dict(f.row or ()).get(name) for name in COLUMNS), f.row is None) for f in facts]
+    rng.shuffle(rows)
+    changes = table(spark, rows, f"k int, at int, {', '.join(f'{name} string' for name in COLUMNS)}, gone boolean")
+    made = history_of(changes, keys=["k"], sequence_by="at", deletes="gone", tracked=["a", "b"]).persist()
+    assert_laws(made, ["a", "b"])
+    found = histories(made, COLUMNS)
+    for key, choices in changed_histories(facts, COLUMNS, ["a", "b"]).items():
+        assert found.get(key, []) in choices, f"key {key}: {[f for f in facts if f.key == key]}"
+    made.unpersist()
 
 
 # --- snapshots --------------------------------------------------------------------------------------------------

@@ -19,12 +19,15 @@ from pyspark.sql import DataFrame
 
 from . import (
     anomalies,
+    customer_versions,
     customers,
     dimensions,
     marketing,
     reconciliation,
     resources,
     revenue,
+    scores,
+    segments,
     support,
     trends,
     usage_marts,
@@ -162,6 +165,12 @@ MARTS: Mapping[str, Mart] = {
     "gold.marketing_effectiveness": Mart(marketing.marketing_effectiveness),
     "gold.customer_summary": Mart(customers.customer_summary),
     "gold.user_activity": Mart(customers.user_activity),
+    "gold.customer_rfm": Mart(scores.customer_rfm),
+    "gold.customer_health": Mart(scores.customer_health),
+    "gold.customer_history": Mart(scores.customer_history),
+    "gold.customer_segments": Mart(segments.customer_segments),
+    "gold.dim_customer": Mart(customer_versions.dim_customer),
+    "gold.customer_360": Mart(customers.customer_360),
     "gold.dim_date": Mart(dimensions.dim_date),
     "gold.dim_region": Mart(dimensions.dim_region),
 }

@@ -8,7 +8,8 @@ from datetime import date
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from .definitions import IS_CURRENT, last_days
+from ...common.usage import sum_measures
+from .definitions import IS_CURRENT, last_days, quotient
 
 
 def customer_summary(
@@ -76,6 +77,77 @@ def user_activity(organisations: DataFrame, users: DataFrame, *, as_of: date) ->
     rows = organisations.where(IS_CURRENT).select("org_id").join(counts, "org_id", "left")
     rows = rows.join(_counts_by(current, "role", "users_by_role"), "org_id", "left")
     return rows.withColumns(_zeros(("users", "active_users", *logins, "never_logged_in")) | _no_counts("users_by_role"))
+
+
+def customer_360(
+    summary: DataFrame,
+    rfm: DataFrame,
+    health: DataFrame,
+    usage: DataFrame,
+    revenue: DataFrame,
+    tickets: DataFrame,
+    *,
+    as_of: date,
+) -> DataFrame:
+    """One row for each current organisation: summary, segment and health, and the last 30 days, with contradictions.
+
+    `usage` is gold.usage_daily, `tickets` gold.tickets_by_org_date.
+    """
+    day = F.lit(as_of)
+    recent_usage = usage.where(last_days(F.col("usage_date"), 30, day)).groupBy("org_id").agg(*sum_measures())
+    recent_tickets = tickets.where(last_days(F.col("date"), 30, day)).groupBy("org_id")
+    ticket_counts = ("tickets", "resolved", "sla_breached")
+    parts = [
+        rfm,
+        health,
+        recent_usage.select("org_id", *(F.col(old).alias(new) for old, new in _RECENT_USAGE.items())),
+        _recent_revenue(revenue, day),
+        recent_tickets.agg(*(F.sum(name).alias(f"{name}_30d") for name in ticket_counts)),
+    ]
+    rows = summary
+    for part in parts:
+        rows = rows.join(part, "org_id", "left")
+    sums = [name for name in _RECENT_USAGE.values() if name not in ("genai_tokens_30d", "carbon_kg_30d")]
+    sums += ["revenue_30d_usd", *(f"{name}_30d" for name in ticket_counts)]
+    return rows.withColumns(
+        _zeros(sums) | {"has_fx_suspect_30d": F.coalesce("has_fx_suspect_30d", F.lit(False))}
+    ).withColumn("contradictions", _contradictions())
+
+
+_RECENT_USAGE = {
+    "events": "events_30d",
+    "cost_usd": "cost_30d_usd",
+    "requests": "requests_30d",
+    "cpu_hours": "cpu_hours_30d",
+    "storage_gb_hours": "storage_gb_hours_30d",
+    "genai_tokens": "genai_tokens_30d",
+    "carbon_kg": "carbon_kg_30d",
+}
+
+
+def _recent_revenue(revenue: DataFrame, day: Column) -> DataFrame:
+    """The revenue of the last 30 days: of each month the share of its days that lie in them, to 6 places."""
+    first, last = F.greatest("month", F.date_sub(day, 29)), F.least(F.last_day("month"), day)
+    days = F.date_diff(last, first) + 1
+    share = quotient(F.col("revenue_usd") * days, F.day(F.last_day("month")))
+    return (
+        revenue.where(days > 0)
+        .groupBy("org_id")
+        .agg(F.sum(share).alias("revenue_30d_usd"), F.bool_or("has_fx_suspect").alias("has_fx_suspect_30d"))
+    )
+
+
+def _contradictions() -> Column:
+    """Name what does not go together, sorted: cost of a customer who has left or never was one, revenue of a free plan."""
+    has_cost, has_revenue = F.col("cost_30d_usd") > 0, F.col("revenue_30d_usd") > 0
+    stage = F.col("lifecycle_stage")
+    found = {
+        "churned_with_cost": (stage == "churned") & has_cost,
+        "free_plan_with_revenue": (F.col("plan_tier") == "free") & has_revenue,
+        "lead_with_cost": (stage == "lead") & has_cost,
+        "prospect_with_cost": (stage == "prospect") & has_cost,
+    }
+    return F.array_compact(F.array(*(F.when(condition, name) for name, condition in found.items())))
 
 
 def _counts_by(rows: DataFrame, name: str, into: str) -> DataFrame:

@@ -1,14 +1,24 @@
 """SCD type 2 histories on Delta tables: the same facts give the same table, in whatever order they are told.
 
 `apply_changes` takes change records, `apply_snapshot` takes full snapshots; `as_of` and `join_as_of` read what they
-wrote. The modules: `shape` (what a history looks like), `replay` (facts to versions, pure), `memory` (the facts that
-were told), `difference` (the one commit), `changes` and `snapshots` (the two inputs), `reading`.
+wrote; `history_of` makes a history of changes without a table. The modules: `shape` (what a history looks like),
+`replay` (facts to versions, pure), `memory` (the facts that were told), `difference` (the one commit), `changes` and
+`snapshots` (the two inputs), `reading`.
 """
 
-from .changes import apply_changes
+from .changes import apply_changes, history_of
 from .difference import MergeResult
 from .reading import as_of, changes_of, join_as_of
 from .shape import HistoryRefusedError
 from .snapshots import apply_snapshot
 
-__all__ = ["HistoryRefusedError", "MergeResult", "apply_changes", "apply_snapshot", "as_of", "changes_of", "join_as_of"]
+__all__ = [
+    "HistoryRefusedError",
+    "MergeResult",
+    "apply_changes",
+    "apply_snapshot",
+    "as_of",
+    "changes_of",
+    "history_of",
+    "join_as_of",
+]

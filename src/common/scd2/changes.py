@@ -7,7 +7,7 @@ facts. So in-order batches cost what their keys cost, however long the history.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
@@ -19,7 +19,7 @@ from .batches import Batch, declare, has_null, placed, write
 from .difference import Difference, MergeResult, difference, existing
 from .memory import FEW, Telling, column_set, columns_text, recall, that_count, word_columns, words_of
 from .replay import ABSENT, PRESENT, filled, versions
-from .shape import HistoryRefusedError, Shape, is_time_type, named_json, sample_of, taken
+from .shape import HistoryRefusedError, Shape, as_dict, is_time_type, named_json, sample_of, taken
 
 
 def apply_changes(
@@ -60,7 +60,29 @@ def apply_changes(
         note = {"scd2": "changes", "run_id": run_id}
         needed = {"sequence_by": sequence_by, "deletes": deletes if deletes in changes.columns else None}
         batch, rows = declare(spark, target, memory, changes, shape, needed, note)
-        return _tell(batch, _facts(batch, rows, needed["sequence_by"], needed["deletes"]))
+        facts = _words(rows, batch.shape, batch.told, memory.next, sequence_by, needed["deletes"])
+        return _tell(batch, facts)
+
+
+def history_of(
+    changes: DataFrame,
+    *,
+    keys: Sequence[str],
+    sequence_by: str,
+    deletes: str = "is_delete",
+    tracked: Sequence[str] | None = None,
+    surrogate_key: str = "sk",
+) -> DataFrame:
+    """Return the history that a table has after `apply_changes` was told all of these changes, and nothing else.
+
+    Pure: nothing is read or written. Grain in: key, sequence. Grain out: key, effective_from. The keys and the sequence
+    must not be NULL; the arguments are those of `apply_changes`.
+    """
+    marker = deletes if deletes in changes.columns else None
+    columns = as_dict(changes.schema, [name for name in (sequence_by, marker) if name])
+    shape = replace(_shape("history_of", changes, keys, sequence_by, tracked, surrogate_key), columns=columns)
+    words = that_count(_words(changes, shape, tuple(columns), 0, sequence_by, marker), shape)
+    return versions(words.withColumn("_fixed", F.lit(False)), shape)
 
 
 def _shape(
@@ -88,16 +110,17 @@ def _shape(
     )
 
 
-def _facts(batch: Batch, rows: DataFrame, sequence_by: str | None, deletes: str | None) -> DataFrame:
-    """Bring the batch to words, one for each key and sequence: of several the one that the tie-break prefers."""
-    shape = batch.shape
+def _words(
+    rows: DataFrame, shape: Shape, told: Sequence[str], telling: int, sequence_by: str, deletes: str | None
+) -> DataFrame:
+    """Bring changes to words, one for each row; `told` are the business columns that they have."""
     is_delete = F.coalesce(F.col(f"`{deletes}`").cast("boolean"), F.lit(False)) if deletes else F.lit(False)
-    text = named_json([name for name in shape.values if name in batch.told], shape.columns)
+    text = named_json([name for name in shape.values if name in told], shape.columns)
     values = [
-        (F.when(~is_delete, F.col(f"`{n}`")) if n in batch.told else F.lit(None).cast(shape.columns[n])).alias(n)
+        (F.when(~is_delete, F.col(f"`{n}`")) if n in told else F.lit(None).cast(shape.columns[n])).alias(n)
         for n in shape.values
     ]
-    columns = columns_text(batch.told)
+    columns = columns_text(told)
     return rows.select(
         *(f"`{key}`" for key in shape.keys),
         *values,
@@ -105,7 +128,7 @@ def _facts(batch: Batch, rows: DataFrame, sequence_by: str | None, deletes: str 
         F.when(is_delete, ABSENT).otherwise(PRESENT).alias("_word"),
         F.lit(columns).alias("_columns"),
         F.when(is_delete, F.lit(0)).otherwise(F.xxhash64(text, F.lit(columns))).cast("bigint").alias("_fact"),
-        F.lit(batch.memory.next).cast("bigint").alias("_told"),
+        F.lit(telling).cast("bigint").alias("_told"),
     )
 
 
