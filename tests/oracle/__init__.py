@@ -7,7 +7,9 @@ tells DuckDB of them and hands out answers.
     oracle = Oracle(Path("landing"))
     assert_same(actual, oracle.gold("usage_daily"), key=["usage_date", "org_id", "service", "region"])
 
-The deliveries of a landing folder count as told all at once, so of two events with one id the smaller line wins.
+The deliveries of a landing folder count as told all at once, so of two events with one id the smaller line wins, and
+of a master the versions are those that the files in the folder tell: from one flat export, one version since 1970. A flat
+export that was overwritten since stands again in a dated folder of a copy.
 """
 
 from __future__ import annotations
