@@ -53,10 +53,13 @@ SELECT landed, quarantined FROM counts
 QUALIFY row_number() OVER (PARTITION BY delivery ORDER BY counted_at DESC) = 1
 ORDER BY counted_at DESC, delivery DESC
 """
+# A line that was refused for this reason was read as JSON before; others may be none, and must not be asked.
 _NEGATIVE = """
-WITH said AS (
-    SELECT trim(payload ->> '$.org_id') AS org_id, try_cast(payload ->> '$.timestamp' AS TIMESTAMPTZ) AS event_time
-    FROM refused WHERE status = 'open' AND list_contains(reasons, 'cost_negative')
+WITH lines AS (
+    SELECT CASE WHEN status = 'open' AND list_contains(reasons, 'cost_negative') THEN payload END AS line FROM refused
+),
+said AS (
+    SELECT trim(line ->> '$.org_id') AS org_id, try_cast(line ->> '$.timestamp' AS TIMESTAMPTZ) AS event_time FROM lines
 )
 SELECT org_id, CAST(event_time AS DATE) AS day, count(*) FROM said WHERE event_time > $since GROUP BY ALL ORDER BY ALL
 """
@@ -71,7 +74,7 @@ def judge(config: Config, run_id: str, now: datetime) -> int:
     Returns the number of alerts that were raised, changed or resolved.
     """
     alerts = config.stream.alerts
-    asked = [name for name, rule in alerts.rules if rule is not None]
+    asked = [name for name, _ in alerts.rules]  # a rule that is switched off finds nothing, so its alerts are resolved
     found = list(findings(config))
     return _revise(config, found, asked, run_id, now)
 
