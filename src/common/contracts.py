@@ -133,6 +133,8 @@ class Table(_Declared):
     grain: str = Field(min_length=1)
     key: tuple[str, ...]
     inputs: tuple[str, ...] = ()
+    extends: str | None = None
+    """A table whose columns this one has too, before its own."""
     file: str | None = None
     """The export's file name, for the tables that are read from one."""
     writer: Literal["batch", "stream", "serving"] = "batch"

@@ -45,6 +45,7 @@ def load_registry(conf: Path) -> Registry:
     for stem in FILES:
         for table in _tables(conf / f"{stem}.yaml", faults):
             tables[table.name] = table
+    tables = {name: _extended(table, tables) for name, table in tables.items()}
     for table in list(tables.values()):
         if table.layer == "silver":
             tables[f"quarantine.{table.short_name}"] = quarantine_of(table)
@@ -132,6 +133,13 @@ def _tables(path: Path, faults: list[str]) -> Iterator[Table]:
             faults.extend(explain(error, where, Table))
 
 
+def _extended(table: Table, tables: Mapping[str, Table]) -> Table:
+    """Return the table with the columns of the one it extends before its own."""
+    if table.extends is None or table.extends not in tables:
+        return table
+    return table.model_copy(update={"columns": {**tables[table.extends].columns, **table.columns}})
+
+
 def explain(error: ValidationError, where: str, model: type[BaseModel]) -> list[str]:
     """Turn pydantic's errors into lines of "where.field: what was found, what would do"."""
     lines = []
@@ -197,6 +205,8 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
             yield f"columns.{name}.domain: '{column.domain}' is not in conf/domains.yaml{did_you_mean(column.domain, domains)}"
         if column.derived and column.source:
             yield f"columns.{name}: it is derived or it has a source column, not both"
+    if table.extends is not None and table.extends not in table.inputs:
+        yield f"extends: '{table.extends}' must be one of the inputs{did_you_mean(table.extends, table.inputs)}"
     for name in table.inputs:
         if name not in tables:
             yield f"inputs: '{name}' is not a table{did_you_mean(name, tables)}"

@@ -26,6 +26,7 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 from pyarrow.dataset import Dataset
+from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from pyarrow.parquet import filters_to_expression
 from pyspark.sql import DataFrame, SparkSession
 
@@ -215,6 +216,13 @@ def _noted(note: Mapping[str, Any] | None) -> CommitProperties:
     return CommitProperties(custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)})
 
 
+def _files_of(path: str) -> SubTreeFileSystem:
+    """Return the table's folder as Arrow sees it. delta-rs's own view is written in Python: Arrow's threads call it even
+    while the interpreter ends, and a short command then dies after it has done its work.
+    """
+    return SubTreeFileSystem(path, LocalFileSystem())
+
+
 def _with_deletions(revision: Revision, table: Table) -> pa.Table:
     """Return the rows of a revision in one table, those to delete under `_gone`, with NULLs beside their keys."""
     parts = [(revision.changed, False)] + ([(revision.gone, True)] if revision.gone is not None else [])
@@ -288,16 +296,17 @@ class Lake:
         filters: Sequence[tuple[str, str, Any]] | None = None,
     ) -> pa.Table:
         """Read a small table, or the few rows that satisfy `filters` (column, operator, value), without Spark."""
-        delta = DeltaTable(self.path(table), version=version)
+        path = self.path(table)
+        delta, files = DeltaTable(path, version=version), _files_of(path)
         wanted = list(columns) if columns else None
         if not filters:
-            return delta.to_pyarrow_table(columns=wanted)
+            return delta.to_pyarrow_table(columns=wanted, filesystem=files)
         try:
-            return delta.to_pyarrow_table(columns=wanted, filters=list(filters))
+            return delta.to_pyarrow_table(columns=wanted, filters=list(filters), filesystem=files)
         except pa.ArrowNotImplementedError:
             # delta-rs writes text that it has changed as string_view, for which Arrow's scan has no comparison.
             needed = list(dict.fromkeys([*wanted, *(name for name, _, _ in filters)])) if wanted else None
-            rows = delta.to_pyarrow_table(columns=needed).filter(filters_to_expression(list(filters)))
+            rows = delta.to_pyarrow_table(columns=needed, filesystem=files).filter(filters_to_expression(list(filters)))
             return rows.select(wanted) if wanted else rows
 
     def rows(self, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
@@ -314,7 +323,8 @@ class Lake:
 
     def dataset(self, table: str, version: int | None = None) -> Dataset:
         """Return a table, at `version` where one is given, to be read column by column without Spark."""
-        return DeltaTable(self.path(table), version=version).to_pyarrow_dataset()
+        path = self.path(table)
+        return DeltaTable(path, version=version).to_pyarrow_dataset(filesystem=_files_of(path))
 
     def count(self, table: str, column: str = "", values: Iterable[Any] = ()) -> int:
         """Return the number of rows, of those with certain values of a column where one is named, without Spark."""
@@ -495,7 +505,7 @@ class Lake:
         path = self.path(table.name)
         with table_lock(path):
             delta = DeltaTable(path)
-            revision = revise(delta.to_pyarrow_table())
+            revision = revise(delta.to_pyarrow_table(filesystem=_files_of(path)))
             source = _with_deletions(revision, table)
             if source.num_rows:
                 same_key = " AND ".join(f"kept.{key} = new.{key}" for key in table.key)

@@ -87,7 +87,7 @@ def _resolved(text: str, target: str, field: str) -> str:
 
 
 def _log(notification: Notification) -> None:
-    LOG.warning("%s [%s]", " ".join(notification.subject.split()), notification.key)
+    LOG.warning("alert: %s [%s]", " ".join(notification.subject.split()), notification.key)
 
 
 def _post(notification: Notification, name: str, url: str, headers: Mapping[str, str], timeout: float) -> None:

@@ -74,6 +74,16 @@ def test_the_graph_reaches_from_landing_to_the_served_answer(registry: Registry)
     assert "serving.org_daily_usage" in registry.downstream(["bronze.usage_events"])
 
 
+def test_a_table_that_extends_another_has_its_columns_before_its_own(registry: Registry, conf: Path) -> None:
+    batch, served = registry["gold.org_daily_usage_by_service"], registry["serving.org_daily_usage"]
+    assert served.column_names == [*batch.column_names, "speed_events"]
+    edit(conf, "serving.yaml", "extends: gold.org_daily_usage_by_service", "extends: gold.org_daily_usage")
+    assert faults(conf)[0] == (
+        "conf/serving.yaml: org_daily_usage.key: 'org_id' is not a column; known: speed_events"
+    )
+    assert "did you mean 'gold.org_daily_usage_by_service'?" in "".join(faults(conf))
+
+
 def test_the_data_dictionary_is_fresh(registry: Registry) -> None:
     written = (ROOT / "docs" / "data_dictionary.md").read_text(encoding="utf-8")
     assert written == dictionary_page.render(registry), "stale; run cloudlake dictionary"
