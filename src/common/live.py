@@ -78,6 +78,13 @@ def newest_bucket(config: Config, pins: Pins) -> datetime | None:
     return newest
 
 
+def newest_date(config: Config, pins: Pins) -> date | None:
+    """Return the newest date with usage in either view, None where there is none."""
+    batch = None if pins.gold_version < 0 else config.lake.newest(BATCH_VIEW, "usage_date", pins.gold_version)
+    bucket = newest_bucket(config, pins)
+    return max((day for day in (batch, bucket and bucket.date()) if day), default=None)
+
+
 def _newest(config: Config, pins: Pins, column: str) -> Any:
     return None if pins.speed_version < 0 else config.lake.newest(SPEED_VIEW, column, pins.speed_version)
 

@@ -6,6 +6,7 @@ import pyarrow as pa
 
 from ..common import live
 from ..common.config import Config
+from . import customer_live
 from .serving_layer import read_live
 
 
@@ -17,3 +18,8 @@ def live_org_daily_usage(config: Config) -> pa.Table:
 def live_usage_windows(config: Config) -> pa.Table:
     """Return serving.usage_windows as of this moment."""
     return read_live(config, live.WINDOWS)
+
+
+def live_customers(config: Config) -> pa.Table:
+    """Return serving.customer_live as of this moment."""
+    return read_live(config, customer_live.TABLE)

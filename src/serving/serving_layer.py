@@ -17,6 +17,7 @@ from ..common import live
 from ..common.config import Config
 from ..common.lake import Revision
 from ..common.runs import StepResult
+from . import customer_live
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class Answer:
 SERVED: dict[str, Answer] = {
     live.DAILY: Answer(live.pin, live.org_daily_usage),
     live.WINDOWS: Answer(live.pin, live.usage_windows),
+    customer_live.TABLE: Answer(customer_live.pin, customer_live.customer_live),
 }
 
 

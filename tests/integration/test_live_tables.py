@@ -12,9 +12,13 @@ import pyarrow as pa
 from cloudlake.common import live
 from cloudlake.common.config import Config
 from cloudlake.common.scd2 import join_as_of
-from cloudlake.common.schemas import spark_schema
-from cloudlake.serving import live_org_daily_usage, live_usage_windows
+from cloudlake.common.schemas import arrow_schema, spark_schema
+from cloudlake.serving import live_customers, live_org_daily_usage, live_usage_windows
+from cloudlake.serving.customer_live import CUSTOMERS
+from cloudlake.serving.customer_live import TABLE as CUSTOMER_LIVE
+from cloudlake.serving.publish import publish
 from cloudlake.serving.serving_layer import SERVED, serve
+from cloudlake.streaming import alerts
 from cloudlake.streaming.speed_views import RECENT, refresh_recent_events
 from live_lake import NOW, commit, event, opened, spread, write_masters
 from oracle import assert_same
@@ -139,3 +143,50 @@ def test_recent_events_are_silvers_last_day_with_what_was_known_then(spark: Spar
     assert refresh_recent_events(config, "r")
     left = {row["event_time"] for row in config.lake.rows(RECENT)}
     assert min(left) >= NOW - timedelta(hours=4), "what is older than a day before the newest event has left"
+
+
+def customer(org: str, **changes: Any) -> dict[str, Any]:
+    """A row of gold.customer_360."""
+    part = {"name": "usage", "score": Decimal(50), "weight": 25, "contribution": Decimal("1.5"), "why": "as ever"}
+    return {
+        "org_id": org,
+        "org_name": f"{org} Ltd",
+        "resources_by_state": [("running", 3), ("stopped", 1)],
+        "health_score": Decimal("71.5"),
+        "health_components": [part, part | {"name": "billing", "score": None, "contribution": None}],
+        "contradictions": ["free_plan_with_revenue"],
+    } | changes
+
+
+def test_a_customers_line_follows_publications_events_and_alerts(tmp_path: Path) -> None:
+    config = opened(tmp_path)
+    published_360, table = config.registry[CUSTOMERS], CUSTOMER_LIVE
+
+    def publish_customers(*rows: dict[str, Any]) -> None:
+        config.lake.create(published_360)
+        rows_ = pa.Table.from_pylist(list(rows), schema=arrow_schema(published_360))
+        config.lake.replace_small(rows_, published_360, note={"run_id": "r", "load_id": 0})
+        publish(config, "r")
+
+    def lines() -> dict[str, tuple[Any, ...]]:
+        names = ("newest_date", "newest_cost_usd", "newest_events", "open_alerts")
+        return {row["org_id"]: tuple(row[name] for name in names) for row in config.lake.rows(table)}
+
+    publish_customers(customer("org_0"), customer("org_9"))
+    assert serve(config, table, "r").rows_out == 2
+    assert lines()["org_0"] == (None, 0, 0, 0), "nothing has been used yet"
+    commit(config, 1, [event(0, NOW, "1.5"), event(3, NOW, "2"), event(6, NOW - timedelta(days=1), "50")])
+    assert serve(config, table, "r").rows_out == 2
+    assert lines() == {"org_0": (NOW.date(), Decimal("3.5"), 2, 0), "org_9": (NOW.date(), 0, 0, 0)}
+    assert serve(config, table, "r").skipped
+    commit(config, 2, [event(9, NOW, "900")])
+    alerts.judge(config, "r", NOW)
+    assert serve(config, table, "r").rows_out == 1, "only the organisation concerned is written"
+    assert lines()["org_0"] == (NOW.date(), Decimal("903.5"), 3, 2)
+    publish_customers(customer("org_9", resources_by_state=[("running", 4)]))
+    assert serve(config, table, "r").rows_out == 1
+    (row,) = config.lake.rows(table)
+    assert row == customer("org_9", resources_by_state=[("running", 4)]) | {
+        name: row[name] for name in row if name not in customer("org_9")
+    }
+    assert_same(live_customers(config), config.lake.read_small(table), ["org_id"], "the live read")

@@ -1,0 +1,61 @@
+"""serving.customer_live: the published customer_360, with the newest day's usage and the open alerts of this minute."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from ..common import live
+from ..common.config import Config
+from ..common.publication import published
+
+TABLE = "serving.customer_live"
+CUSTOMERS, ALERTS = "gold.customer_360", "speed.alerts"
+
+_SQL = """
+WITH usage AS (
+    SELECT org_id, sum(cost_usd) AS cost_usd, CAST(sum(events) AS BIGINT) AS events
+    FROM days WHERE usage_date = {newest} GROUP BY org_id
+),
+trouble AS (SELECT org_id, count(*) AS alerts FROM alerts WHERE status = 'open' GROUP BY org_id)
+SELECT customers.*, {newest} AS newest_date,
+    coalesce(usage.cost_usd, 0) AS newest_cost_usd, coalesce(usage.events, 0) AS newest_events,
+    coalesce(trouble.alerts, 0) AS open_alerts
+FROM customers LEFT JOIN usage USING (org_id) LEFT JOIN trouble USING (org_id) ORDER BY org_id
+"""
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The state of everything that a customer's line is made from; a version is -1 where there is no such table yet."""
+
+    usage: live.Pins
+    customers_version: int
+    alerts_version: int
+
+    @property
+    def note(self) -> dict[str, int]:
+        """What tells whether the table would come out the same now."""
+        versions = {"customers_version": self.customers_version, "alerts_version": self.alerts_version}
+        return self.usage.note | versions
+
+
+def pin(config: Config) -> Sources:
+    """Return the state of the inputs now."""
+    version = published(config.lake).version(CUSTOMERS)
+    return Sources(live.pin(config), -1 if version is None else version, config.lake.version(ALERTS))
+
+
+def customer_live(config: Config, sources: Sources) -> pa.Table:
+    """Return a row for each customer of the published customer_360."""
+    newest = live.newest_date(config, sources.usage)
+    days = live.org_daily_usage(config, sources.usage, newest)
+    views: dict[str, Any] = {
+        "customers": live.read_pinned(config, CUSTOMERS, sources.customers_version),
+        "alerts": live.read_pinned(config, ALERTS, sources.alerts_version),
+        "days": days,
+    }
+    said = f"DATE '{newest}'" if newest else "CAST(NULL AS DATE)"
+    return live.answer(config.registry[TABLE], _SQL.format(newest=said), views)
