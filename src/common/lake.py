@@ -223,12 +223,22 @@ def _files_of(path: str) -> SubTreeFileSystem:
     return SubTreeFileSystem(path, LocalFileSystem())
 
 
-def _with_deletions(revision: Revision, table: Table) -> pa.Table:
-    """Return the rows of a revision in one table, those to delete under `_gone`, with NULLs beside their keys."""
-    parts = [(revision.changed, False)] + ([(revision.gone, True)] if revision.gone is not None else [])
-    marked = [rows.append_column("_gone", pa.array([is_gone] * rows.num_rows, pa.bool_())) for rows, is_gone in parts]
-    schema = arrow_schema(table).append(pa.field("_gone", pa.bool_()))
-    return pa.concat_tables(marked, promote_options="permissive").select(schema.names).cast(schema)
+def _revised(kept: pa.Table, revision: Revision, table: Table) -> pa.Table | None:
+    """Return a small table after a revision, in the order of its key; None where nothing changes."""
+    gone = revision.gone if revision.gone is not None else revision.changed.slice(0, 0)
+    if not revision.changed.num_rows + gone.num_rows:
+        return None
+    keys = ", ".join(table.key)
+    sql = f"""
+        SELECT * FROM (
+            SELECT kept.* FROM kept ANTI JOIN changed USING ({keys}) UNION ALL BY NAME SELECT * FROM changed
+        ) AS rows ANTI JOIN gone USING ({keys}) ORDER BY {keys}
+    """
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name, rows in (("kept", kept), ("changed", revision.changed), ("gone", gone)):
+            connection.register(name, rows)
+        return connection.sql(sql).to_arrow_table().select(table.column_names).cast(arrow_schema(table))
 
 
 # --- tables by name ---------------------------------------------------------------------------------------------
@@ -504,15 +514,13 @@ class Lake:
         self.create(table)
         path = self.path(table.name)
         with table_lock(path):
-            delta = DeltaTable(path)
-            revision = revise(delta.to_pyarrow_table(filesystem=_files_of(path)))
-            source = _with_deletions(revision, table)
-            if source.num_rows:
-                same_key = " AND ".join(f"kept.{key} = new.{key}" for key in table.key)
-                values = {name: f"new.{name}" for name in table.columns}
-                merge = delta.merge(source, same_key, "new", "kept", commit_properties=_noted(note))
-                merge = merge.when_matched_delete("new._gone").when_matched_update(values, "NOT new._gone")
-                merge.when_not_matched_insert(values, "NOT new._gone").execute()
+            kept = DeltaTable(path).to_pyarrow_table(filesystem=_files_of(path))
+            revision = revise(kept)
+            rows = _revised(kept, revision, table)
+            # A small table is one file, which a MERGE would write anew as well; delta-rs's MERGE writes texts of a type
+            # (string_view) that Arrow's filters do not know.
+            if rows is not None:
+                write_deltalake(path, rows, mode="overwrite", commit_properties=_noted(note))
         return revision
 
     def replace_small(

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from cloudlake.common import live
 from cloudlake.common.config import Config
 from cloudlake.common.scd2 import join_as_of
@@ -72,6 +73,8 @@ def test_windows_and_days_follow_the_increments_and_only_what_changed_is_written
     assert serve(config, live.WINDOWS, "r").rows_out == 4, "one late event stands in four windows"
     assert serve(config, live.DAILY, "r").rows_out == 2
     assert config.lake.last_note(live.DAILY)["served"] == 3
+    found = config.lake.dataset(live.DAILY).to_table(filter=pc.field("org_id") == "org_1")
+    assert found.num_rows, "what was changed can be searched by those who read without Spark"
     assert_windows_are(config, [*events, *late])
 
     newer = [event(902, NOW + timedelta(hours=2), "1")]
