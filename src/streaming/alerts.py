@@ -109,7 +109,7 @@ def findings(config: Config) -> Iterator[Finding]:
 def raise_restart(config: Config, query: str, restarts: int, message: str, now: datetime) -> None:
     """Raise the alert that a query of the stream died and was restarted; the same query and date is the same alert.
 
-    The rules do not resolve it; `settle_restart` does.
+    The rules do not resolve it; `settle_restart` does. `lookout.report_death` raises it and tells people.
     """
     finding = Finding(STREAM_RESTARTED, now.date(), Decimal(restarts), Decimal(1), message, service=query)
     _revise(config, [finding], (), "", now)

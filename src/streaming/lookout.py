@@ -23,6 +23,8 @@ LOG = logging.getLogger("cloudlake.lookout")
 _POLL_SECONDS = 1.0
 _TENTH = 9
 """A refresh that took a second is followed by nine without one."""
+_WELL_AFTER_SECONDS = 600.0
+"""A stream that has run so long without dying runs well again: alerts about its restarts are resolved."""
 
 
 class Lookout:
@@ -42,6 +44,7 @@ class Lookout:
         ]
         self._judged: Any = None
         self._next_refresh = 0.0
+        self._is_well = False
 
     def __enter__(self) -> Lookout:
         for thread in self._threads:
@@ -59,8 +62,12 @@ class Lookout:
         tell.join(self.config.settings.notifications.timeout_seconds)
 
     def _watch(self) -> None:
+        entered = time.monotonic()
         while not self._leaving.wait(_POLL_SECONDS):
             self._look()
+            if not self._is_well and time.monotonic() - entered >= _WELL_AFTER_SECONDS:
+                self._try(lambda: alerts.settle_restart(self.config, now_utc()))
+                self._is_well = True
             if time.monotonic() >= self._next_refresh:
                 started = time.monotonic()
                 self._try(self._refresh)
@@ -119,3 +126,23 @@ def look_once(config: Config, run_id: str) -> Lookout:
     with Lookout(config, run_id) as lookout:
         pass
     return lookout
+
+
+def report_death(config: Config, query: str, deaths: int, reason: str) -> None:
+    """Raise the alert that a query of the stream has died, and tell people, within one attempt's time.
+
+    What goes wrong is logged, not raised: the stream has troubles enough. The alert is resolved once the stream has run
+    well again for a while.
+    """
+
+    def work() -> None:
+        try:
+            message = f"{query} died, {deaths} time(s) in a row: {reason}"
+            alerts.raise_restart(config, query, deaths, message, now_utc())
+            alerts.tell(config, now_utc())
+        except Exception as error:
+            LOG.warning("alerts: %s", explain_failure(error))
+
+    telling = threading.Thread(target=work, name="report-death", daemon=True)
+    telling.start()
+    telling.join(config.settings.notifications.timeout_seconds)

@@ -24,7 +24,8 @@ from cloudlake.common.config import Config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
 from cloudlake.serving.publish import publish
 from cloudlake.streaming import alerts
-from cloudlake.streaming.lookout import Lookout
+from cloudlake.streaming import lookout as lookout_module
+from cloudlake.streaming.lookout import Lookout, report_death
 from cloudlake.streaming.speed_views import RECENT
 from cloudlake.streaming.streaming_pipeline import run_once
 from flow import event_line, land_events
@@ -154,11 +155,13 @@ def test_an_anomaly_in_the_stream_is_told_once_also_after_a_replay_and_later_whe
 
 
 def test_a_running_stream_alerts_within_seconds_and_a_dead_target_does_not_hold_it_up(
-    tmp_path: Path, webhook: Webhook, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, webhook: Webhook, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     webhook.answer = 503
+    monkeypatch.setattr(lookout_module, "_WELL_AFTER_SECONDS", 0.0)
     config = opened(tmp_path, targets={"hook": HOOK}, attempts=3)
     commit(config, 1, spread(60, hours=24))
+    report_death(config, "silver_usage_events", 2, "no space left")
     with Lookout(config, "r") as lookout:
         eventually(lambda: config.lake.exists(RECENT))
         commit(config, 2, [event(500, NOW, "900", org_id="org_p")])
@@ -166,12 +169,13 @@ def test_a_running_stream_alerts_within_seconds_and_a_dead_target_does_not_hold_
         eventually(lambda: bool(lookout.faults))
         assert "hook: it answers 503" in lookout.faults[0] and SECRET not in caplog.text
         webhook.answer = 200
-        eventually(lambda: len(webhook.told) == 2)
+        eventually(lambda: len(webhook.told) == 3)
+        assert "stream_restarted None silver_usage_events" in opened_alerts(config, "resolved"), "it runs well again"
         commit(config, 3, [event(501, NOW + timedelta(days=3), "1")])
         eventually(lambda: not opened_alerts(config))
         started = time.monotonic()
     assert time.monotonic() - started < 8
-    assert len(opened_alerts(config, "resolved")) == 2, "the day and the window have left the last hours"
+    assert len(opened_alerts(config, "resolved")) == 3, "the day and the window have left the last hours"
     assert config.lake.read_small(RECENT).num_rows == 1, "recent events are brought to the end before the stream ends"
 
 
