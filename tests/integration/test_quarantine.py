@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from cloudlake.batch import corrections, silver_transformation
 from cloudlake.cli import main
+from cloudlake.common.errors import QualityGateError
 from cloudlake.common.gates import GateFailed
 from cloudlake.common.runs import StepRecord, now_utc, record_step
 from cloudlake.streaming import replays
@@ -197,6 +198,19 @@ def test_a_refused_line_enters_silver_once_corrected_and_a_discarded_one_never(t
     assert events() == ["extra_000000", "extra_000001", "extra_000002", "extra_000004"]
     statuses = {row["quarantine_id"]: row["status"] for row in config.lake.rows("quarantine.usage_events")}
     assert statuses == {first: "replayed", second: "replayed", third: "discarded", contradicting: "replayed"}
+
+
+def test_a_line_that_breaks_a_rule_of_level_fail_stops_the_stream_before_anything_is_written(tmp_path: Path, spark: SparkSession) -> None:  # fmt: skip
+    land_events(tmp_path / "landing", "a.jsonl", [event_line(0), event_line(1, value=-1)])
+    config = opened(tmp_path / "lake", tmp_path / "landing")
+    contract = config.registry["silver.usage_events"]
+    strict = contract.rules["value_negative"].model_copy(update={"level": "fail"})
+    rules = {**contract.rules, "value_negative": strict}
+    config.registry.tables["silver.usage_events"] = contract.model_copy(update={"rules": rules})  # type: ignore[index]
+    with pytest.raises(QualityGateError, match=r"1 line\(s\) break value_negative: The value is negative"):
+        run_once(spark, config, "one")
+    assert not config.lake.rows("silver.usage_events") and not config.lake.rows("quarantine.usage_events")
+    assert run_once(spark, opened(tmp_path / "lake", tmp_path / "landing"), "two").quarantined == 1, "and goes on"
 
 
 def test_columns_that_are_new_missing_or_of_another_type_are_reported_and_kept(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip
