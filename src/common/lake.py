@@ -32,7 +32,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from .contracts import Table
 from .errors import CloudlakeError
-from .schemas import arrow_schema, delta_schema
+from .schemas import arrow_schema, as_declared, delta_schema
 
 if TYPE_CHECKING:
     from delta.tables import DeltaTable as SparkDeltaTable
@@ -514,13 +514,15 @@ class Lake:
         self.create(table)
         path = self.path(table.name)
         with table_lock(path):
-            kept = DeltaTable(path).to_pyarrow_table(filesystem=_files_of(path))
+            stored = DeltaTable(path).to_pyarrow_table(filesystem=_files_of(path))
+            kept = as_declared(stored, table)
             revision = revise(kept)
             rows = _revised(kept, revision, table)
             # A small table is one file, which a MERGE would write anew as well; delta-rs's MERGE writes texts of a type
             # (string_view) that Arrow's filters do not know.
             if rows is not None:
-                write_deltalake(path, rows, mode="overwrite", commit_properties=_noted(note))
+                anew: Any = {} if stored.column_names == table.column_names else {"schema_mode": "overwrite"}
+                write_deltalake(path, rows, mode="overwrite", commit_properties=_noted(note), **anew)
         return revision
 
     def replace_small(

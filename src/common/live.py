@@ -16,7 +16,7 @@ import pyarrow as pa
 from .config import Config
 from .contracts import Table
 from .publication import published
-from .schemas import arrow_schema
+from .schemas import arrow_schema, as_declared
 from .usage import MEASURES
 
 BATCH_VIEW = "gold.org_daily_usage_by_service"
@@ -91,9 +91,10 @@ def _newest(config: Config, pins: Pins, column: str) -> Any:
 
 def read_pinned(config: Config, table: str, version: int, filters: Sequence[tuple[str, str, Any]] = ()) -> pa.Table:
     """Return the rows of a small table at a version that satisfy the filters; none where the version is -1."""
+    contract = config.registry[table]
     if version < 0:
-        return arrow_schema(config.registry[table]).empty_table()
-    return config.lake.read_small(table, version, filters=filters)
+        return arrow_schema(contract).empty_table()
+    return as_declared(config.lake.read_small(table, version, filters=filters), contract)
 
 
 def answer(table: Table, sql: str, views: Mapping[str, pa.Table]) -> pa.Table:

@@ -40,3 +40,15 @@ def spark_type(text: str) -> DataType:
 def arrow_schema(table: Table) -> pa.Schema:
     """Return the Arrow schema for rows that are appended without Spark."""
     return pa.schema(delta_schema(table).to_arrow())
+
+
+def as_declared(rows: pa.Table, table: Table) -> pa.Table:
+    """Bring stored rows to the columns of the contract, by name: a table that was written under an earlier contract may
+    have them in another order, lack some (NULL then), or have others (left out).
+    """
+    schema = arrow_schema(table)
+    columns = [
+        rows[field.name].cast(field.type) if field.name in rows.column_names else pa.nulls(rows.num_rows, field.type)
+        for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)

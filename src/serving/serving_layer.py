@@ -6,6 +6,7 @@ and equals gold rebuilt from the silver rows with load_id ≤ S.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -47,12 +48,13 @@ def serve(config: Config, table: str, run_id: str) -> StepResult:
     contract, answer = config.registry[table], SERVED[table]
     config.lake.create(contract)
     sources = answer.sources(config)
-    settings = config.stream.live.model_dump()
+    settings = contract.model_dump_json() + config.stream.live.model_dump_json()
+    made_from = {**sources.note, "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16]}
     found = config.lake.last_note(table)
-    if all(found.get(key) == value for key, value in {**sources.note, "settings": settings}.items()):
+    if all(found.get(key) == value for key, value in made_from.items()):
         return StepResult(skipped=True, message="nothing new")
     rows = answer.rows(config, sources)
-    note = {**sources.note, "settings": settings, "run_id": run_id}
+    note = {**made_from, "run_id": run_id}
     if isinstance(sources, live.Pins):
         note["served"] = live.served_up_to(config, sources)
     revision = config.lake.revise(contract, lambda kept: difference(kept, rows, contract.key), note)

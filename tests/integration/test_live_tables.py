@@ -148,6 +148,20 @@ def test_recent_events_are_silvers_last_day_with_what_was_known_then(spark: Spar
     assert min(left) >= NOW - timedelta(hours=4), "what is older than a day before the newest event has left"
 
 
+def test_a_served_table_of_an_earlier_contract_is_brought_to_the_new_one(tmp_path: Path) -> None:
+    config = opened(tmp_path)
+    table = config.registry[live.DAILY]
+    names = [name for name in reversed(table.column_names) if name != "events_without_value"]
+    earlier = table.model_copy(update={"columns": {name: table.columns[name] for name in names}})
+    config.lake.create(earlier)
+    commit(config, 1, [event(0, NOW, "1.5"), event(1, NOW, "2.5")])
+    first = dict.fromkeys(names) | {"org_id": "org_0", "usage_date": NOW.date(), "service": "genai"}
+    config.lake.append_small([first], earlier)
+    assert serve(config, live.DAILY, "r").rows_out == 2
+    assert config.lake.read_small(live.DAILY).column_names == table.column_names
+    assert_same(config.lake.read_small(live.DAILY), live_org_daily_usage(config), list(table.key), "the live read")
+
+
 def customer(org: str, **changes: Any) -> dict[str, Any]:
     """A row of gold.customer_360."""
     part = {"name": "usage", "score": Decimal(50), "weight": 25, "contribution": Decimal("1.5"), "why": "as ever"}
