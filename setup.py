@@ -33,6 +33,7 @@ DEVELOPMENT = [
     "pandas-stubs",
     "pytest>=8",
     "pytest-timeout>=2.3",
+    "pytest-xdist>=3.6",
     "ruff>=0.11",
     "types-PyYAML",
     "types-psutil",

@@ -14,4 +14,5 @@ echo "style";  .venv/bin/ruff check .
 echo "types";  .venv/bin/mypy
 echo "layers"; .venv/bin/lint-imports
 echo "tests"
-exec .venv/bin/python -m pytest "$@"
+# Two processes side by side, each with its Spark; a file's tests stay together, because they share a lake.
+exec .venv/bin/python -m pytest --numprocesses 2 --dist loadfile "$@"

@@ -4,24 +4,44 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pyarrow as pa
 import pytest
 from cloudlake import console
 from cloudlake.common.config import Config
-from cloudlake.serving import published
-from flow import assert_the_law_holds, cloudlake, deliver, event_line, land_events, opened, versions
+from cloudlake.serving import connect, published
+from deltalake import DeltaTable
+from flow import ROOT, assert_the_law_holds, cloudlake, deliver, event_line, land_events, opened, versions
+from nbclient import NotebookClient
 from oracle import GOLD, RECORDS, Oracle, assert_same, without_field
 from pyspark.sql import SparkSession
 
 
 @pytest.fixture(scope="module")
-def config(first_run: Config) -> Config:
-    return first_run
+def landing(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    folder = tmp_path_factory.mktemp("landing")
+    return folder, deliver(folder, seed=11)
+
+
+@pytest.fixture(scope="module")
+def config(
+    spark: SparkSession, landing: tuple[Path, dict[str, Any]], tmp_path_factory: pytest.TempPathFactory
+) -> Config:
+    """A lake after one batch run, which took the stream with it."""
+    lake = tmp_path_factory.mktemp("lake")
+    assert cloudlake(lake, landing[0], "batch") == 0
+    return opened(lake, landing[0])
+
+
+@pytest.fixture(scope="module")
+def oracle(landing: tuple[Path, dict[str, Any]]) -> Oracle:
+    return Oracle(landing[0])
 
 
 def business_columns(config: Config, table: str, expected: pa.Table) -> pa.Table:
@@ -81,6 +101,48 @@ def assert_gold_is(config: Config, oracle: Oracle, mart: str) -> None:
     if "health_components" in expected.column_names:
         rows = without_field(rows, "health_components", "why")
     assert_same(rows.select(expected.column_names), expected, list(table.key), mart)
+
+
+def test_gold_and_serving_are_read_without_spark(config: Config) -> None:
+    with connect(config) as reader:
+        for table in config.registry.layer("gold", "serving"):
+            if table.layer == "serving" and not config.lake.exists(table.name):
+                continue
+            told = reader.sql(f"SELECT * FROM {table.name}").to_arrow_table()
+            assert told.column_names == table.column_names, table.name
+            assert told.num_rows == config.lake.read_small(table.name).num_rows, table.name
+            protocol = DeltaTable(config.lake.path(table.name)).protocol()
+            assert protocol.min_reader_version == 1, f"{table.name} needs a feature that other readers lack"
+
+
+def test_nothing_personal_is_in_gold_or_serving(config: Config) -> None:
+    registry = config.registry
+    personal = {name for table in registry.layer("silver") for name in table.personal}
+    assert "email" in personal
+    addresses = {row["email"] for row in config.lake.rows("bronze.users") if row["email"]}
+    assert addresses
+    for table in registry.layer("gold", "serving", "speed"):
+        assert not table.personal and not personal & set(table.column_names), table.name
+        for row in config.lake.rows(table.name):
+            text = json.dumps(row, default=str)
+            assert "@" not in text, table.name
+
+
+def test_the_notebook_runs_from_top_to_bottom(config: Config, tmp_path: Path) -> None:
+    notebook = nbformat.read(ROOT / "notebooks" / "gold_tour.ipynb", as_version=4)
+    known = dict(os.environ)
+    os.environ |= {
+        "CLOUDLAKE_LAKE": str(config.lake.root),
+        "PYTHONPATH": str(ROOT / ".typing"),
+        "MPLCONFIGDIR": str(tmp_path),
+    }
+    try:
+        NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    finally:
+        os.environ.clear()
+        os.environ.update(known)
+    charts = [out for cell in notebook.cells for out in cell.get("outputs", []) if "image/png" in out.get("data", {})]
+    assert len(charts) >= 6
 
 
 def test_the_served_answer_equals_gold_rebuilt_from_silver_whoever_has_written_last(
