@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import unquote
 
 import duckdb
@@ -521,8 +521,9 @@ class Lake:
             # A small table is one file, which a MERGE would write anew as well; delta-rs's MERGE writes texts of a type
             # (string_view) that Arrow's filters do not know.
             if rows is not None:
-                anew: Any = {} if stored.column_names == table.column_names else {"schema_mode": "overwrite"}
-                write_deltalake(path, rows, mode="overwrite", commit_properties=_noted(note), **anew)
+                anew = stored.column_names != table.column_names
+                mode: Literal["overwrite"] | None = "overwrite" if anew else None
+                write_deltalake(path, rows, mode="overwrite", schema_mode=mode, commit_properties=_noted(note))
         return revision
 
     def replace_small(
@@ -533,11 +534,23 @@ class Lake:
         where: str | None = None,
         note: Mapping[str, Any] | None = None,
     ) -> None:
-        """Replace a table's rows, or those that satisfy `where`, without Spark, in one commit; batches go as they come."""
+        """Replace a table's rows, or those that satisfy `where`, without Spark, in one commit; batches go as they come.
+
+        A table that is replaced whole takes the columns of its contract, should it have been made under an earlier one.
+        """
         path = self.path(table.name)
         data = rows.cast(arrow_schema(table))
         with table_lock(path):
-            write_deltalake(path, data, mode="overwrite", predicate=where, commit_properties=_noted(note))
+            stored = [field.name for field in DeltaTable(path, without_files=True).schema().fields]
+            anew = where is None and stored != table.column_names
+            write_deltalake(
+                path,
+                data,
+                mode="overwrite",
+                predicate=where,
+                schema_mode="overwrite" if anew else None,
+                commit_properties=_noted(note),
+            )
 
     def replace(
         self, rows: DataFrame, table: str, *, where: str | None = None, note: Mapping[str, Any] | None = None

@@ -161,6 +161,12 @@ def test_a_served_table_of_an_earlier_contract_is_brought_to_the_new_one(tmp_pat
     assert config.lake.read_small(live.DAILY).column_names == table.column_names
     assert_same(config.lake.read_small(live.DAILY), live_org_daily_usage(config), list(table.key), "the live read")
 
+    recent = config.registry[RECENT]
+    fewer = {name: column for name, column in recent.columns.items() if name not in ("event_id", "load_id")}
+    config.lake.create(recent.model_copy(update={"columns": fewer}))
+    assert refresh_recent_events(config, "r")
+    assert config.lake.read_small(RECENT).column_names == recent.column_names
+
 
 def customer(org: str, **changes: Any) -> dict[str, Any]:
     """A row of gold.customer_360."""
