@@ -80,7 +80,11 @@ def test_rows_of_an_unknown_organisation_enter_by_themselves_when_it_arrives(bat
     assert all(result.skipped for result in again.values())
 
 
-def test_a_corrected_row_enters_once_and_is_a_part_of_the_snapshot_it_was_refused_from(batch: Batch) -> None:
+class Died(Exception):
+    pass
+
+
+def test_a_corrected_row_enters_once_and_is_a_part_of_the_snapshot_it_was_refused_from(batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:  # fmt: skip
     batch.run("customers_orgs", "users", "support_tickets")
     king, late = batch.refused("users")["u3"]["quarantine_id"], batch.refused("support_tickets")["t3"]["quarantine_id"]
     still = batch.correct("support_tickets", {late: {**json.loads(batch.refused("support_tickets")["t3"]["payload"]), "severity": "huge"}})  # fmt: skip
@@ -90,6 +94,13 @@ def test_a_corrected_row_enters_once_and_is_a_part_of_the_snapshot_it_was_refuse
     mended_user = {**json.loads(batch.refused("users")["u3"]["payload"]), "role": "admin"}
     mended_ticket = {**json.loads(batch.refused("support_tickets")["t3"]["payload"]), "resolved_at": "2025-07-05"}
     landed = len(batch.config.lake.rows("bronze.support_tickets")), len(batch.config.lake.rows("bronze.users"))
+
+    def die(point: str) -> None:
+        raise Died(point)
+
+    with monkeypatch.context() as patched, pytest.raises(Died, match="after_replay_bronze"):
+        patched.setattr(corrections, "crash_point", die)
+        batch.correct("support_tickets", {late: mended_ticket})
     for _ in range(2):
         assert batch.correct("users", {king: mended_user}) == batch.correct("support_tickets", {late: mended_ticket}) == {}  # fmt: skip
         batch.run("users", "support_tickets")
