@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, Window
@@ -22,28 +22,33 @@ from .definitions import IS_CURRENT, quotient
 class Days:
     """The days from which facts are looked at: both functions add `date`, and repeat a row for each day."""
 
-    facts: Callable[[DataFrame], DataFrame]
+    facts: Callable[[DataFrame, str], DataFrame]
+    """Takes facts and the column of their own day; a fact is seen from that day on."""
     masters: Callable[[DataFrame], DataFrame]
-    """The same for the versions of a master, of which it keeps those that count on that day."""
+    """Takes the versions of a master; keeps those that count on a day."""
 
 
 def business_date(day: date) -> Days:
     """One day, with the masters as they are now."""
     return Days(
-        facts=lambda rows: rows.withColumn("date", F.lit(day)),
+        facts=lambda rows, own: rows.where(F.col(own) <= F.lit(day)).withColumn("date", F.lit(day)),
         masters=lambda rows: rows.where(IS_CURRENT).withColumn("date", F.lit(day)),
     )
 
 
-def sundays(usage: DataFrame, last: date) -> Days:
+def sundays(usage: DataFrame, until: date) -> Days:
     """Each Sunday from the week of the first usage up to a day, with the masters in force at the Sunday's end."""
-    first = usage.agg(F.min("usage_date").alias("first")).select(F.expr("date_add(first, 6 - weekday(first)) AS first"))
-    each = F.sequence("first", F.lit(last), F.expr("INTERVAL 7 DAYS"))
-    days = F.broadcast(first.where(F.col("first") <= F.lit(last)).select(F.explode(each).alias("date")))
+    last = F.lit(until - timedelta(days=(until.weekday() + 1) % 7))
+
+    def since(day: str) -> Column:
+        first = F.date_add(day, 6 - F.weekday(day))
+        return F.explode(F.when(first <= last, F.sequence(first, last, F.expr("INTERVAL 7 DAYS"))))
+
+    first_usage = F.broadcast(usage.agg(F.min("usage_date").alias("first_usage")))
     end = F.expr("CAST(date_add(date, 1) AS TIMESTAMP) - INTERVAL 1 MICROSECOND")
     return Days(
-        facts=lambda rows: rows.crossJoin(days),
-        masters=lambda rows: in_force(rows.crossJoin(days), end),
+        facts=lambda rows, own: rows.withColumn("date", since(own)),
+        masters=lambda rows: in_force(rows.crossJoin(first_usage).withColumn("date", since("first_usage")), end),
     )
 
 
@@ -101,18 +106,16 @@ def usage_by_date(costs: DataFrame, days: Days) -> DataFrame:
     dates = costs.groupBy("org_id", "usage_date").agg(
         F.sum(net).alias("net_cost_usd"), F.count(F.lit(1)).alias("services")
     )
-    return days.facts(dates).where("usage_date <= date")
+    return days.facts(dates, "usage_date")
 
 
 def billed_months(revenue: DataFrame, days: Days) -> DataFrame:
     """The billed months: billed_month, revenue_usd, is_suspect, months_back (1 in the newest that anyone was billed for)."""
-    months = days.facts(revenue.select("org_id", F.col("month").alias("billed_month"), "revenue_usd", "has_fx_suspect"))
-    newest_first = Window.partitionBy("date").orderBy(F.desc("billed_month"))
-    return (
-        months.where("billed_month <= date")
-        .withColumn("months_back", F.dense_rank().over(newest_first))
-        .withColumnRenamed("has_fx_suspect", "is_suspect")
+    months = revenue.select(
+        "org_id", F.col("month").alias("billed_month"), "revenue_usd", F.col("has_fx_suspect").alias("is_suspect")
     )
+    newest_first = Window.partitionBy("date").orderBy(F.desc("billed_month"))
+    return days.facts(months, "billed_month").withColumn("months_back", F.dense_rank().over(newest_first))
 
 
 def logins(users: DataFrame, days: Days) -> DataFrame:
@@ -124,34 +127,23 @@ def logins(users: DataFrame, days: Days) -> DataFrame:
 
 def ticket_states(tickets: DataFrame, days: Days) -> DataFrame:
     """The tickets created up to a day: ticket_date, is_open (not resolved up to that day), is_breached, severity, csat."""
-    resolved = F.coalesce(F.to_date("resolved_at") <= F.col("date"), F.lit(False))
-    return (
-        days.facts(tickets)
-        .select(
-            "org_id",
-            "date",
-            F.to_date("created_at").alias("ticket_date"),
-            (~resolved).alias("is_open"),
-            F.col("sla_breached").alias("is_breached"),
-            "severity",
-            "csat",
-        )
-        .where("ticket_date <= date")
+    states = tickets.select(
+        "org_id",
+        F.to_date("created_at").alias("ticket_date"),
+        F.to_date("resolved_at").alias("resolved_date"),
+        F.col("sla_breached").alias("is_breached"),
+        "severity",
+        "csat",
     )
+    is_resolved = F.coalesce(F.col("resolved_date") <= F.col("date"), F.lit(False))
+    return days.facts(states, "ticket_date").withColumn("is_open", ~is_resolved).drop("resolved_date")
 
 
 def scored_surveys(surveys: DataFrame, days: Days, survey_scale: str) -> DataFrame:
     """The surveys with a score: survey_date, survey_score from 0 to 100, reported_score."""
     reported = F.col("nps_score_reported")
     score = F.col("nps_score") * 10 if survey_scale == "0..10" else quotient(reported + 100, F.lit(2))
-    return (
-        days.facts(surveys)
-        .select(
-            "org_id",
-            "date",
-            "survey_date",
-            score.cast("decimal(28,6)").alias("survey_score"),
-            reported.alias("reported_score"),
-        )
-        .where("survey_date <= date AND survey_score IS NOT NULL")
+    scored = surveys.select(
+        "org_id", "survey_date", score.cast("decimal(28,6)").alias("survey_score"), reported.alias("reported_score")
     )
+    return days.facts(scored.where("survey_score IS NOT NULL"), "survey_date")

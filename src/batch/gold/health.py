@@ -65,9 +65,10 @@ def with_health(customers: DataFrame, cost_days: int, rules: Health) -> DataFram
         "engagement": _engagement(rules),
         "support": _support(rules),
         "satisfaction": _satisfaction(rules),
-        "billing": _billing(rules),
+        "billing": _billing(),
     }
-    parts = F.array(*(_part(name, part, rules.weights[name]) for name, part in components.items()))
+    scores = {f"_{name}": part.score for name, part in components.items()}
+    parts = F.array(*(_part(name, part.why, rules.weights[name]) for name, part in components.items()))
     present = F.aggregate(
         "_parts", F.lit(0), lambda sum_, part: sum_ + F.when(part["score"].isNull(), 0).otherwise(part["weight"])
     )
@@ -79,7 +80,9 @@ def with_health(customers: DataFrame, cost_days: int, rules: Health) -> DataFram
         lambda sum_, part: (sum_ + F.coalesce(part["contribution"], nothing)).cast("decimal(10,2)"),
     )
     return (
-        customers.withColumn("_parts", parts)
+        _with_operands(customers, cost_days, rules)
+        .withColumns(scores)
+        .withColumn("_parts", parts)
         .withColumn("_weights", present)
         .withColumn("health_components", contributions)
         .withColumn("health_score", F.when(F.col("_weights") > 0, score))
@@ -87,13 +90,38 @@ def with_health(customers: DataFrame, cost_days: int, rules: Health) -> DataFram
     )
 
 
-def _part(name: str, component: Component, weight: int) -> Column:
-    score = F.least(F.greatest(component.score, F.lit(0)), F.lit(100)).cast("decimal(10,6)")
+def _with_operands(customers: DataFrame, cost_days: int, rules: Health) -> DataFrame:
+    """Add what the components divide, so that a quotient names columns: its terms stand in it several times."""
+    recent, previous = F.col("recent_net_cost_usd"), F.col("previous_net_cost_usd")
+    trusted = F.filter(F.slice("months", 2, F.size("months")), lambda month: ~month["is_suspect"])
+    nothing = F.lit(0).cast("decimal(28,6)")
+    total = F.aggregate("_earlier", nothing, lambda sum_, month: (sum_ + month["revenue_usd"]).cast("decimal(28,6)"))
+    return customers.withColumns(
+        {
+            "_is_covered": F.coalesce(F.date_sub("date", 2 * cost_days - 1) >= F.col("data_since"), F.lit(False)),
+            "_half_change": 50 * (recent - previous),
+            "_larger": F.greatest(recent, previous),
+            "_newest": F.get("months", F.lit(0)),
+            "_earlier": F.slice(trusted, 1, rules.billing_months),
+        }
+    ).withColumns(
+        {
+            "_earlier_months": F.size("_earlier"),
+            "_earlier_usd": total,
+            "_hundredfold_usd": 100 * F.col("_newest.revenue_usd") * F.size("_earlier"),
+        }
+    )
+
+
+def _part(name: str, why: Column, weight: int) -> Column:
+    score = F.col(f"_{name}")
     return F.struct(
         F.lit(name).alias("name"),
-        F.when(component.score.isNotNull(), score).alias("score"),
+        F.when(score.isNotNull(), F.least(F.greatest(score, F.lit(0)), F.lit(100)).cast("decimal(10,6)")).alias(
+            "score"
+        ),
         F.lit(weight).alias("weight"),
-        component.why.alias("why"),
+        why.alias("why"),
     )
 
 
@@ -120,16 +148,15 @@ def _band(rules: Health) -> Column:
 def _usage(cost_days: int) -> Component:
     """50 + 50 × the change of net cost ÷ the larger of the two."""
     recent, previous = F.col("recent_net_cost_usd"), F.col("previous_net_cost_usd")
-    larger = F.greatest(recent, previous)
-    is_covered = F.coalesce(F.date_sub("date", 2 * cost_days - 1) >= F.col("data_since"), F.lit(False))
-    score = 50 + quotient(50 * (recent - previous), larger)
-    costs = _say(
+    is_covered, has_cost = F.col("_is_covered"), F.col("_larger") > 0
+    score = 50 + quotient(F.col("_half_change"), F.col("_larger"))
+    costs = F.format_string(
         f"net cost of %s USD in the last {cost_days} days, %s USD in the {cost_days} before", usd(recent), usd(previous)
     )
     return Component(
-        score=F.when(is_covered & (larger > 0), score),
+        score=F.when(is_covered & has_cost, score),
         why=F.when(~is_covered, f"fewer than {2 * cost_days} days of usage are known")
-        .when(larger > 0, costs)
+        .when(has_cost, costs)
         .otherwise(f"no net cost in {2 * cost_days} days"),
     )
 
@@ -138,7 +165,7 @@ def _engagement(rules: Health) -> Component:
     """100 × the share of active users that log in, of the share that is enough."""
     active, recent = F.col("active_users"), F.col("recent_logins")
     enough = f"{100 * rules.full_adoption_rate:g} %% are enough"
-    said = _say(f"%d of %d active users logged in within {rules.login_days} days; {enough}", recent, active)
+    said = F.format_string(f"%d of %d active users logged in within {rules.login_days} days; {enough}", recent, active)
     return Component(
         score=quotient(100 * recent, active * exact(rules.full_adoption_rate)),
         why=F.when(active > 0, said).otherwise("no active users"),
@@ -151,7 +178,7 @@ def _support(rules: Health) -> Component:
     kept = F.coalesce(quotient(100 * (tickets - breaches), tickets), F.lit(100))
     return Component(
         score=kept - rules.severe_open_penalty * severe,
-        why=_say(
+        why=F.format_string(
             f"%d of %d tickets of {rules.ticket_days} days in breach; %d {' or '.join(rules.severe)} open",
             breaches,
             tickets,
@@ -170,35 +197,36 @@ def _satisfaction(rules: Health) -> Component:
             quotient(25 * (F.col("rating_sum") - ratings), ratings),
             quotient(relationship + 100, F.lit(2)),
         ),
-        why=F.coalesce(
-            _say("survey of %s: %s", survey["survey_date"].cast("string"), plain(survey["reported_score"])),
-            _say(f"mean of %d rated tickets in {rules.ticket_days} days: %s of 5", ratings, mean_rating),
-            _say("relationship score %s", plain(relationship)),
-            F.lit(f"no scored survey, no rated ticket in {rules.ticket_days} days, no relationship score"),
-        ),
+        why=F.when(
+            survey.isNotNull(),
+            F.format_string("survey of %s: %s", survey["survey_date"].cast("string"), plain(survey["reported_score"])),
+        )
+        .when(
+            ratings > 0,
+            F.format_string(f"mean of %d rated tickets in {rules.ticket_days} days: %s of 5", ratings, mean_rating),
+        )
+        .when(relationship.isNotNull(), F.format_string("relationship score %s", plain(relationship)))
+        .otherwise(f"no scored survey, no rated ticket in {rules.ticket_days} days, no relationship score"),
     )
 
 
-def _billing(rules: Health) -> Component:
+def _billing() -> Component:
     """100 × the newest month's revenue ÷ the mean of the months before it, of which suspect ones are left out."""
-    newest = F.get("months", F.lit(0))
+    newest, count, total = F.col("_newest"), F.col("_earlier_months"), F.col("_earlier_usd")
     revenue, is_suspect = newest["revenue_usd"], newest["is_suspect"]
-    trusted = F.filter(F.slice("months", 2, F.size("months")), lambda month: ~month["is_suspect"])
-    earlier = F.slice(trusted, 1, rules.billing_months)
-    nothing = F.lit(0).cast("decimal(28,6)")
-    total = F.aggregate(earlier, nothing, lambda sum_, month: (sum_ + month["revenue_usd"]).cast("decimal(28,6)"))
-    count = F.size(earlier)
     month = F.date_format(newest["billed_month"], "yyyy-MM")
     mean = usd(total / F.nullif(count, F.lit(0)))
     return Component(
         score=F.when(is_suspect, None)
         .when(revenue <= 0, 0)
-        .when(total > 0, F.least(quotient(100 * revenue * count, total), F.lit(100))),
+        .when(total > 0, F.least(quotient(F.col("_hundredfold_usd"), total), F.lit(100))),
         why=F.when(newest.isNull(), "never billed")
-        .when(is_suspect, _say("%s has a suspect exchange rate", month))
-        .when(revenue <= 0, _say("%s: revenue of %s USD", month, usd(revenue)))
-        .when(count == 0, _say("%s: revenue of %s USD, no trusted month before it", month, usd(revenue)))
-        .otherwise(_say("%s: revenue of %s USD, mean of %d months before %s USD", month, usd(revenue), count, mean)),
+        .when(is_suspect, F.format_string("%s has a suspect exchange rate", month))
+        .when(revenue <= 0, F.format_string("%s: revenue of %s USD", month, usd(revenue)))
+        .when(count == 0, F.format_string("%s: revenue of %s USD, no trusted month before it", month, usd(revenue)))
+        .otherwise(
+            F.format_string("%s: revenue of %s USD, mean of %d months before %s USD", month, usd(revenue), count, mean)
+        ),
     )
 
 
@@ -210,11 +238,3 @@ def usd(amount: Column) -> Column:
 def plain(number: Column) -> Column:
     """Write a decimal without the zeros at its end."""
     return F.regexp_replace(number.cast("string"), r"\.?0+$", "")
-
-
-def _say(text: str, *values: Column) -> Column:
-    """Put values into a text; NULL where one of them is NULL."""
-    is_known = F.lit(True)
-    for value in values:
-        is_known = is_known & value.isNotNull()
-    return F.when(is_known, F.format_string(text, *values))
