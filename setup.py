@@ -11,6 +11,7 @@ RUNTIME = [
     "great-expectations==1.24.1",
     "deltalake>=1.6",
     "duckdb>=1.4",
+    "prometheus-client>=0.20",
     "psutil>=5.9",
     "pydantic>=2.11",
     "requests>=2.32",

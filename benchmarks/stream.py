@@ -1,10 +1,11 @@
-"""How fast the stream is, beside a yardstick measured back to back.
+"""How fast the stream is, beside a yardstick measured back to back; how fresh the answer; whether memory stays flat.
 
-Two million events landing → bronze → silver, quarantine and increments, cold (a fresh process) and warm (after a small
-delivery, as a stream that has been running is); and DuckDB parsing the same JSONL and writing it as Parquet, before
-and after. Prints a table and writes benchmarks/results/stream.json. Compare ratios, not seconds: machines are noisy.
+(a) Events landing → bronze → silver, quarantine and increments: the default delivery cold (a fresh process) and warm,
+then two million, as a ratio to benchmarks/yardstick.py before and after. (b) The stream as a service under a steady
+load: seconds from a file's landing to the live read of the served answer that holds it, and the memory of its whole
+process tree. Prints a summary and writes benchmarks/results/stream.json. Compare ratios, not seconds.
 
-    .venv/bin/python benchmarks/stream.py [--landing DIR] [--events-per-day 33334]
+    .venv/bin/python benchmarks/stream.py [--landing DIR] [--events-per-day 36000] [--seconds 120] [--only throughput|steady]
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -20,23 +22,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-import duckdb
+import psutil
+from yardstick import yardstick
 
 ROOT = Path(__file__).resolve().parents[1]
-FIELDS = ("event_id", "timestamp", "org_id", "resource_id", "service", "region", "metric", "value", "unit",
-          "cost_usd_increment", "schema_version", "carbon_kg", "genai_tokens")  # fmt: skip
-
-
-def yardstick(landing: Path, out: Path) -> float:
-    """Seconds that DuckDB takes to parse the events' JSON and write them as Parquet."""
-    columns = ", ".join(f"{name}: 'VARCHAR'" for name in FIELDS)
-    started = time.monotonic()
-    with duckdb.connect() as connection:
-        connection.execute(
-            f"COPY (SELECT * FROM read_json('{landing}/usage_events_stream/*.jsonl', format='newline_delimited', "
-            f"ignore_errors=true, columns={{{columns}}})) TO '{out}' (FORMAT parquet)"
-        )
-    return time.monotonic() - started
+EVENTS_PER_SECOND = 500
 
 
 def generate(out: Path, *options: str) -> Path:
@@ -46,7 +36,7 @@ def generate(out: Path, *options: str) -> Path:
 
 
 def stream(landing: Path, lake: Path, spark: Any) -> dict[str, Any]:
-    """Run the stream once on a fresh lake; wall seconds of each query."""
+    """Run the stream once on a fresh lake; wall seconds of each query, and of a run with nothing new."""
     from cloudlake.common.config import load_config
     from cloudlake.streaming import streaming_pipeline
 
@@ -61,49 +51,150 @@ def stream(landing: Path, lake: Path, spark: Any) -> dict[str, Any]:
 
     streaming_pipeline._run_to_end = timed
     try:
-        done = streaming_pipeline.run_once(spark, config, "benchmark")
+        done = streaming_pipeline.run_once(lambda: spark, config, "benchmark")
     finally:
         streaming_pipeline._run_to_end = to_end
-    again = streaming_pipeline.run_once(spark, config, "benchmark")
+    again = streaming_pipeline.run_once(lambda: spark, config, "benchmark")
     return {"events": done.landed, "seconds": done.seconds, **seconds, "nothing_new": again.seconds}
 
 
-def measure(small: Path, large: Path, scratch: Path) -> dict[str, Any]:
+def throughput(small: Path, large: Path, scratch: Path) -> dict[str, Any]:
     from cloudlake.common.session import start_session
 
-    before = yardstick(large, scratch / "before.parquet")
+    before = yardstick(large, scratch / "yardstick.parquet")
     spark = start_session("benchmark")
     cold = stream(small, scratch / "cold", spark)
     warm = stream(small, scratch / "warm", spark)
     many = stream(large, scratch / "many", spark)
     spark.stop()
-    after = yardstick(large, scratch / "after.parquet")
+    after = yardstick(large, scratch / "yardstick.parquet")
     duck = (before + after) / 2
     return {"default_cold": cold, "default_warm": warm, "two_million": many, "duckdb": [before, after],
             "ratio": many["seconds"] / duck}  # fmt: skip
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--landing", type=Path, help="a large landing zone that is there already")
-    parser.add_argument("--events-per-day", type=int, default=33_334, help="of the 60 days, where one is generated")
-    arguments = parser.parse_args()
-    sys.path.insert(0, str(ROOT / ".typing"))
-    with tempfile.TemporaryDirectory(prefix="cloudlake-bench-") as folder:
-        scratch = Path(folder)
-        small = generate(scratch / "small")
-        size = ["--events-per-day", str(arguments.events_per_day), "--files", "400"]
-        large = arguments.landing or generate(scratch / "large", *size)
-        found = measure(small, large, scratch)
-    found["machine"] = {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}
+def steady(scratch: Path, seconds: int) -> dict[str, Any]:
+    """Let a producer land a file of 500 events each second; each carries an organisation of its own to be looked for."""
+    from cloudlake.common.config import load_config
+    from cloudlake.serving import live_org_daily_usage
+
+    landing, lake = scratch / "steady", scratch / "steady_lake"
+    folder = landing / "usage_events_stream"
+    folder.mkdir(parents=True)
+    config = load_config(lake=str(lake), landing=str(landing))
+    command = [str(ROOT / "scripts" / "run_streaming_pipeline.sh"), "run", "--lake", str(lake), "--landing", str(landing)]
+    with (scratch / "steady.log").open("w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    landed: dict[str, float] = {}
+    delays: list[float] = []
+    memory: list[float] = []
+    try:
+        _wait_until_running(lake, scratch / "steady.log")
+        started = time.monotonic()
+        while time.monotonic() < started + seconds + 30 and (time.monotonic() < started + seconds or landed):
+            number = len(delays) + len(landed)
+            if time.monotonic() < started + seconds and time.monotonic() >= started + number:
+                landed[f"probe_{number:05d}"] = _land(folder, number)
+            seen = {row["org_id"] for row in live_org_daily_usage(config).to_pylist()} if landed else set()
+            now = time.monotonic()
+            delays += [now - landed.pop(org) for org in sorted(landed) if org in seen]
+            memory.append(_memory(process.pid))
+            time.sleep(0.1)
+    finally:
+        subprocess.run([command[0], "stop", *command[2:]], check=False, capture_output=True)
+        process.wait(120)
+    if landed or not delays:
+        sys.exit(f"{len(landed)} file(s) never reached the live read; see the stream's log:\n{(scratch / 'steady.log').read_text()}")
+    ranked = sorted(delays)
+    quarter = max(1, len(memory) // 4)
+    return {
+        "files": len(delays), "events_per_second": EVENTS_PER_SECOND, "p50": statistics.median(ranked),
+        "p95": ranked[int(0.95 * (len(ranked) - 1))], "max": ranked[-1],
+        "memory_gib": {"second_quarter": statistics.mean(memory[quarter : 2 * quarter]),
+                       "last_quarter": statistics.mean(memory[-quarter:]), "peak": max(memory)},
+    }  # fmt: skip
+
+
+def _wait_until_running(lake: Path, log: Path) -> None:
+    end = time.monotonic() + 180
+    while time.monotonic() < end:
+        state = lake / "run" / "stream.json"
+        if state.exists() and json.loads(state.read_text())["state"] == "running":
+            return
+        time.sleep(0.2)
+    sys.exit(f"the stream did not start:\n{log.read_text()}")
+
+
+def _land(folder: Path, number: int) -> float:
+    day = time.strftime("%Y-%m-%d")
+    lines = [
+        json.dumps({
+            "event_id": f"evt_{number:06d}_{n:04d}", "timestamp": f"{day}T00:{n % 60:02d}:{number % 60:02d}Z",
+            "org_id": f"probe_{number:05d}" if n == 0 else f"org_{n % 80}", "resource_id": f"res_{n}", "service": "compute",
+            "region": "us-east", "metric": "cpu_hours", "value": n / 7, "unit": "hours", "cost_usd_increment": n / 100,
+            "schema_version": 2, "carbon_kg": 0.01,
+        })
+        for n in range(EVENTS_PER_SECOND)
+    ]  # fmt: skip
+    draft = folder / f".{number:06d}.tmp"
+    draft.write_text("\n".join(lines) + "\n")
+    draft.replace(folder / f"{number:06d}.jsonl")
+    return time.monotonic()
+
+
+def _memory(pid: int) -> float:
+    total = 0
+    try:
+        tree = psutil.Process(pid)
+        members = [tree, *tree.children(recursive=True)]
+    except psutil.Error:
+        return 0.0
+    for member in members:
+        try:
+            total += member.memory_info().rss
+        except psutil.Error:
+            continue
+    return total / 2**30
+
+
+def show_throughput(found: dict[str, Any]) -> None:
     for name in ("default_cold", "default_warm", "two_million"):
         row = found[name]
         rate = row["events"] / row["seconds"]
         print(f"{name:14} {row['events']:>9,} events {row['seconds']:7.1f} s {rate:>9,.0f} events/s"
               f"   bronze {row['bronze_usage_events']:6.1f} s   silver and increments {row['silver_usage_events']:6.1f} s"
               f"   again, nothing new {row['nothing_new']:.2f} s")  # fmt: skip
-    print(f"DuckDB, JSONL to Parquet: {found['duckdb'][0]:.1f} s before, {found['duckdb'][1]:.1f} s after; "
+    print(f"DuckDB, JSONL to typed columns to Parquet: {found['duckdb'][0]:.1f} s before, {found['duckdb'][1]:.1f} s after; "
           f"the stream takes {found['ratio']:.1f} times as long")  # fmt: skip
+
+
+def show_steady(found: dict[str, Any]) -> None:
+    memory = found["memory_gib"]
+    print(f"{found['events_per_second']} events a second, {found['files']} files: from landing to the live read "
+          f"p50 {found['p50']:.1f} s, p95 {found['p95']:.1f} s, at most {found['max']:.1f} s")  # fmt: skip
+    print(f"memory of all processes: {memory['second_quarter']:.2f} GiB in the second quarter of the run, "
+          f"{memory['last_quarter']:.2f} GiB in the last, peak {memory['peak']:.2f} GiB")  # fmt: skip
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--landing", type=Path, help="a large landing zone that is there already")
+    parser.add_argument("--events-per-day", type=int, default=36_000, help="of the 60 days, where one is generated")
+    parser.add_argument("--seconds", type=int, default=120, help="how long the steady load lasts")
+    parser.add_argument("--only", choices=["throughput", "steady"], help="one of the two measurements")
+    arguments = parser.parse_args()
+    sys.path.insert(0, str(ROOT / ".typing"))
+    found: dict[str, Any] = {"machine": {"cores": os.cpu_count(), "processor": platform.processor() or platform.machine()}}
+    with tempfile.TemporaryDirectory(prefix="cloudlake-bench-") as folder:
+        scratch = Path(folder)
+        if arguments.only != "steady":
+            size = ["--events-per-day", str(arguments.events_per_day), "--files", "400"]
+            large = arguments.landing or generate(scratch / "large", *size)
+            found |= throughput(generate(scratch / "small"), large, scratch)
+            show_throughput(found)
+        if arguments.only != "throughput":
+            found["steady"] = steady(scratch, arguments.seconds)
+            show_steady(found["steady"])
     results = ROOT / "benchmarks" / "results"
     results.mkdir(parents=True, exist_ok=True)
     (results / "stream.json").write_text(json.dumps(found, indent=2) + "\n")

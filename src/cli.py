@@ -16,7 +16,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import NoReturn
 
-from . import commands, quality_page, quarantine_commands
+from . import commands, quality_page, quarantine_commands, stream_service
 from .common.config import Config, load_config
 from .common.errors import CloudlakeError, ConfigurationError
 from .common.runs import explain_failure
@@ -42,6 +42,14 @@ ALERT_EXAMPLES = """examples:
   cloudlake alerts ack 3f9a2c
   cloudlake alerts silence --rule window_cost --org org_1a2b --until 2025-08-31T18:00:00Z
   cloudlake alerts resend                                       deliver what was kept while a target was down
+"""
+
+
+STREAM_EXAMPLES = """examples:
+  scripts/run_streaming_pipeline.sh start     stream in the background; the log is <lake>/run/stream.log
+  scripts/run_streaming_pipeline.sh status    is it alive, how far is it behind
+  scripts/run_streaming_pipeline.sh stop      end it when the micro-batch at hand has ended
+  scripts/run_streaming_pipeline.sh once      take what is there, then end
 """
 
 
@@ -121,10 +129,14 @@ def build_parser() -> argparse.ArgumentParser:
     )
     batch.add_argument("--parallel", type=_positive, metavar="N", help="steps side by side (default: conf/lake.yaml)")
 
-    stream = _add(verbs, "stream", "Take usage events from landing to silver and the speed view.")
+    stream = _add(verbs, "stream", "Take usage events from landing to silver and the speed view.", STREAM_EXAMPLES)
     stream.add_argument(
-        "mode", choices=["once", "run"], help="once: what is there, then end; run: in the foreground until stopped"
+        "mode",
+        choices=["start", "stop", "status", "once", "run"],
+        help="start: in the background; stop: end that one when its micro-batch has ended; status: what it does; "
+        "once: what is there, then end; run: in the foreground until stopped",
     )
+    stream.add_argument("--master", metavar="URL", help="where Spark runs (start, once, run; through the script)")
 
     serve = _add(verbs, "serve", "Merge the speed and the batch view into the served tables.")
     serve.add_argument("--interval", type=_positive, metavar="SECONDS", help="again and again, this many seconds apart")
@@ -261,6 +273,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
         return quality_page.show(config, options.table, options.json, options.docs)
     if options.command == "quarantine" and options.verb != "replay":
         return quarantine(config, options)
+    if options.command == "stream" and options.mode in ("stop", "status"):
+        return stream_service.stop(config) if options.mode == "stop" else stream_service.status(config)
     require_writable(config.lake.root)
     if options.command == "serve":
         return commands.serve(config, options.interval)
@@ -270,6 +284,8 @@ def run(options: argparse.Namespace, config: Config) -> int:
     if options.command == "batch":
         return commands.batch(config, options)
     require_landing(config.landing)
+    if options.mode == "start":
+        return stream_service.start(config, options.master)
     return commands.stream(config, options.mode)
 
 

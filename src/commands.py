@@ -53,7 +53,7 @@ def batch(config: Config, arguments: argparse.Namespace, replayed: Mapping[str, 
         sessions = Sessions("cloudlake-batch")
         steps = [
             *pipeline.table_steps(sessions, config, options, run_id, now),
-            _stream_step(sessions, config, run_id, stack),
+            _stream_step(sessions, config, run_id, stack, options.full_reload),
             Step(
                 "quality",
                 (),
@@ -93,6 +93,8 @@ def batch(config: Config, arguments: argparse.Namespace, replayed: Mapping[str, 
         sources = [t for t in config.registry.layer("bronze") if t.file and t.name in {step.name for step in chosen}]
         bronze_ingestion.require_deliveries(config, sources)
         stack.enter_context(process_lock(config.lake, "batch", run_id))
+        if options.full_reload and any(step.name == EVENTS for step in chosen):
+            _lock_for_reload(config, run_id, stack)
         started = now_utc()
 
         def on_end(record: StepRecord) -> None:
@@ -112,17 +114,31 @@ def batch(config: Config, arguments: argparse.Namespace, replayed: Mapping[str, 
         return _conclude(config, run_id, started, records, vars(arguments))
 
 
-def _stream_step(sessions: Sessions, config: Config, run_id: str, stack: ExitStack) -> Step:
-    """The step that catches the stream up, where no stream is running."""
+def _lock_for_reload(config: Config, run_id: str, stack: ExitStack) -> None:
+    """Keep the stream out for the rest of the run: silver.usage_events is made anew under a stopped stream only."""
+    try:
+        stack.enter_context(process_lock(config.lake, "stream", run_id))
+    except LockedError as error:
+        raise LockedError(
+            f"--full-reload of {EVENTS} needs the stream stopped: scripts/run_streaming_pipeline.sh stop, or leave the "
+            f"table out with --jobs. {error}"
+        ) from None
+
+
+def _stream_step(sessions: Sessions, config: Config, run_id: str, stack: ExitStack, full_reload: bool) -> Step:
+    """The step that catches the stream up, where no stream is running; with `full_reload`, makes silver anew."""
 
     def run() -> StepResult:
         from .streaming import streaming_pipeline
 
-        try:
-            stack.enter_context(process_lock(config.lake, "stream", run_id))
-        except LockedError:
-            return StepResult(skipped=True, message="left to the stream that is running")
-        result = streaming_pipeline.run_once(sessions(), config, run_id)
+        if full_reload:
+            result = streaming_pipeline.reload_events(sessions, config, run_id)
+        else:
+            try:
+                stack.enter_context(process_lock(config.lake, "stream", run_id))
+            except LockedError:
+                return StepResult(skipped=True, message="left to the stream that is running")
+            result = streaming_pipeline.run_once(sessions, config, run_id)
         return StepResult(
             rows_in=result.landed,
             rows_out=result.accepted,
@@ -136,6 +152,9 @@ def _stream_step(sessions: Sessions, config: Config, run_id: str, stack: ExitSta
     def plan(expected: Expected) -> str:
         from .streaming import pending
 
+        if full_reload:
+            expected[EVENTS] = None
+            return "rebuilds it from bronze in one commit: --full-reload"
         return pending.describe(config, expected)
 
     return Step(EVENTS, (), run, plan)
@@ -218,20 +237,20 @@ def _conclude(config: Config, run_id: str, started: Any, records: list[StepRecor
 
 def stream(config: Config, mode: str) -> int:
     """Take the events: what is there (`once`), or in the foreground until SIGTERM or SIGINT (`run`)."""
-    from .streaming import streaming_pipeline
+    from .streaming import service, streaming_pipeline
 
     run_id = new_run_id(now_utc())
     with process_lock(config.lake, "stream", run_id):
-        spark = Sessions("cloudlake-stream")()
+        sessions = Sessions("cloudlake-stream")
         started = now_utc()
         if mode == "once":
-            result = streaming_pipeline.run_once(spark, config, run_id)
+            result = streaming_pipeline.run_once(sessions, config, run_id)
         else:
             stop = threading.Event()
             for signum in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(signum, lambda *_: stop.set())
             print(f"streaming from {config.landing / config.stream.events.folder}; stop with Ctrl-C", file=sys.stderr)
-            result = streaming_pipeline.run_continuously(spark, config, run_id, stop)
+            result = service.serve_stream(sessions, config, run_id, stop)
         done = StepResult(
             result.landed, result.accepted, result.quarantined, result.duplicates, skipped=not result.landed
         )

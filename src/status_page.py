@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table as Grid
 
-from . import alerts_page, console
+from . import alerts_page, console, stream_service
 from .common.config import Config
 from .common.publication import published
 from .common.runs import lock_holder
@@ -29,6 +29,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "lake": str(config.lake.root),
         "now": now.isoformat(timespec="seconds"),
         "locks": {name: lock_holder(config.lake, name) for name in ("batch", "stream", "serving")},
+        "stream": stream_service.gather(config, now),
         "last_runs": [_run(row) for row in runs[:5]],
         "publication": {
             "run_id": publication.run_id,
@@ -106,6 +107,8 @@ def _problems(found: dict[str, Any], rows: list[dict[str, Any]], now: datetime) 
     begun = sorted({row["run_id"] for row in rows} - ended - {holder.get("run_id")})
     if begun and (not batches or begun[-1] > batches[0]["run_id"]):
         yield f"run {begun[-1]} was cut off before its end; scripts/run_batch_pipeline.sh goes on where it stopped"
+    if found["stream"]["problem"]:
+        yield found["stream"]["problem"]
     published_at = found["publication"]["published_at"]
     if published_at:
         age = (now - datetime.fromisoformat(published_at).astimezone(UTC)).total_seconds() / 3600
@@ -149,6 +152,8 @@ def show(found: dict[str, Any]) -> None:
             out.print(
                 f"{name} is running: process {holder.get('pid')}, run {holder.get('run_id')}, since {holder.get('since')}"
             )
+    for line in stream_service.lines(found["stream"]):
+        out.print(line, highlight=False)
     publication = found["publication"]
     if publication["run_id"]:
         out.print(

@@ -14,6 +14,8 @@ os.environ["SPARK_CONF_DIR"] = str(ROOT / "conf")
 os.environ["TZ"] = "UTC"
 # Tests need little memory; every other setting is the one that production has.
 os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1500m pyspark-shell")
+# Tests run much code a few times each: Java's optimising compiler would take half of the time and never earn it back.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

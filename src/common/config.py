@@ -216,6 +216,22 @@ class Alerts(_Settings):
     rules: AlertRules
 
 
+class Restart(_Settings):
+    """When a stream that died is started again."""
+
+    limit: int = Field(ge=0)
+    first_seconds: float = Field(gt=0)
+    max_seconds: float = Field(gt=0)
+    forget_after_seconds: float = Field(gt=0)
+
+
+class Monitoring(_Settings):
+    """How the stream shows that it lives and what it does."""
+
+    heartbeat_seconds: float = Field(gt=0)
+    metrics_port: int = Field(ge=0, le=65535)
+
+
 class StreamSettings(_Settings):
     """conf/streaming.yaml without its tables."""
 
@@ -223,6 +239,8 @@ class StreamSettings(_Settings):
     trigger: Trigger
     live: Live
     alerts: Alerts
+    restart: Restart
+    monitor: Monitoring
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,9 @@ event may be comes as `EventModel` from conf/ (silver.yaml, streaming.yaml, doma
 A line counts only if it is exactly one JSON object. Spark's parsers let more through, so each line is read as
 `[<line>,{"__end":"<hash of the line>"}]`: an array of exactly two elements whose second is the seal means that the
 line is one element, complete and alone. What follows a first value, or is cut off, breaks that.
+
+That care costs several times what parsing does, and nearly every line is as plain as can be: one pattern, made from
+conf/, says so (`plain_line`), and such a line is parsed once and cast without further looks. It changes no answer.
 """
 
 from __future__ import annotations
@@ -38,6 +41,10 @@ _STRICT_JSON = {
     "allowComments": "false",
     "allowBackslashEscapingAnyCharacter": "false",
 }
+_PLAIN_BYTES = 4096
+_PLAIN_TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"'
+_PLAIN_TEXT = r'"[!#-\[\]-~]++"'
+_PLAIN_NUMBER = r'(?:-?(?:0|[1-9]\d{0,6})(?:[.]\d{1,8})?(?:e-\d{1,2})?|"[-+.0-9]{1,20}")'
 _VERSION = "schema_version"
 _TIMESTAMP = "timestamp"
 _EXACT_COST = "decimal(38,26)"
@@ -85,72 +92,71 @@ def read_events(lines: DataFrame, model: EventModel) -> DataFrame:
     return judged.select(*passing, *read, "_reasons")
 
 
+def plain_line(model: EventModel) -> str:
+    """Return the pattern of a line that needs no care; a line that does not match may still be an event.
+
+    One flat JSON object of known fields, each at most once, because in their order: those of the oldest version, the
+    version, what later versions added. Texts are ASCII without blanks or escapes, numbers have at most 15 digits
+    (Spark passes numbers through double, exact to there), the time is in UTC to the second.
+    """
+    oldest, *later = [fields for _, fields in sorted(model.schema_versions.items())]
+    in_order = dict.fromkeys([*oldest, _VERSION, *(field for fields in later for field in fields)])
+    numbers = _number_fields(model) | {_VERSION}
+
+    def member(field: str) -> str:
+        value = _PLAIN_TIME if field == _TIMESTAMP else _PLAIN_NUMBER if field in numbers else _PLAIN_TEXT
+        return f'"{field}": ?(?:{value}|null)'
+
+    first, *others = (member(field) for field in in_order)
+    return r"^\{" + first + "".join(f"(?:, ?{other})?+" for other in others) + r"\}\z"
+
+
 def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:
-    """Add `said`, a struct of the fields' texts: NULL where a line is not exactly one JSON object."""
-    element = ", ".join(f"`{name}` STRING" for name in [*model.fields, "__end"])
-    is_readable = (F.octet_length("raw") <= MAX_LINE_BYTES) & F.is_valid_utf8("raw")
-    rows = lines.withColumn("_seal", F.xxhash64("raw").cast("string"))
+    """Add `said`, a struct of the fields' texts: NULL where a line is not exactly one JSON object; and `_is_plain`."""
+    fields = ", ".join(f"`{name}` STRING" for name in model.fields)
+    is_plain = (F.octet_length("raw") <= _PLAIN_BYTES) & F.col("raw").rlike(plain_line(model))
+    rows = lines.withColumn("_is_plain", F.coalesce(is_plain, F.lit(False)))
+    is_readable = ~F.col("_is_plain") & (F.octet_length("raw") <= MAX_LINE_BYTES) & F.is_valid_utf8("raw")
+    rows = rows.withColumn("_seal", F.when(is_readable, F.xxhash64("raw").cast("string")))
     sealed = F.when(is_readable, F.concat(F.lit("["), "raw", F.lit(',{"__end":"'), "_seal", F.lit('"}]')))
-    rows = rows.withColumns(
-        {
-            "_read": F.from_json(sealed, f"array<struct<{element}>>", _STRICT_JSON),
-            "_has_escapes": F.contains("raw", F.lit("\\")),
-        }
-    )
+    rows = rows.withColumn("_read", F.from_json(sealed, f"array<struct<{fields}, `__end` STRING>>", _STRICT_JSON))
     first, last = F.get("_read", F.lit(0)), F.get("_read", F.lit(1))
     is_alone = (F.size("_read") == 2) & first.isNotNull() & (last.getField("__end") == F.col("_seal"))
-    said = F.when(is_alone, first)
-    rows = rows.withColumn("said", said)
-    return rows.withColumn("said", F.when(_has_distinct_keys(model), F.col("said"))).drop("_read", "_seal")
+    careful = F.struct(*(first.getField(name).alias(name) for name in model.fields))
+    plain = F.from_json(F.when(F.col("_is_plain"), F.col("raw")), f"struct<{fields}>", _STRICT_JSON)
+    said = F.when(F.col("_is_plain"), plain).when(is_alone & _has_distinct_keys(), careful)
+    return rows.withColumn("said", said).drop("_read", "_seal")
 
 
-def _has_distinct_keys(model: EventModel) -> Column:
-    """Tell whether no key of the object stands twice in the line.
-
-    Each key has a colon of its own. Where the line has no more colons than fields with a value (those inside the
-    timestamp aside), no key can stand twice, and the line need not be parsed again to look.
-    """
-
-    def colons(text: Column) -> Column:
-        return F.octet_length(text) - F.octet_length(F.replace(text, F.lit(":"), F.lit("")))
-
-    said = F.col("said")
-    values = reduce(Column.__add__, [said.getField(name).isNotNull().cast("int") for name in model.fields])
-    in_time = F.coalesce(colons(said.getField("timestamp")), F.lit(0))
-    is_obvious = ~F.col("_has_escapes") & (colons(F.col("raw")) - in_time == values)
+def _has_distinct_keys() -> Column:
+    """Tell whether no key of the object stands twice in the line."""
     keys = F.json_object_keys("raw")
-    return is_obvious | (F.size(keys) == F.size(F.array_distinct(keys)))
+    return F.size(keys) == F.size(F.array_distinct(keys))
 
 
 def trim_texts(rows: DataFrame, model: EventModel) -> DataFrame:
     """Replace `said` by a column `said_<field>` for each field: trimmed, NULL where nothing is left; adds `is_object`."""
-    # A blank at the edge of a text stands beside a quote, or is written as an escape or in more than one byte.
-    is_tidy = (
-        ~F.col("_has_escapes")
-        & (F.octet_length("raw") == F.length("raw"))
-        & ~F.contains("raw", F.lit('" '))
-        & ~F.contains("raw", F.lit(' "'))
-    )
-    is_long = F.col("raw").rlike(r":\s*-?[0-9.]{16}")
-    numbers = {
-        c.source or name for name, c in model.contract.columns.items() if _is_number(c.type) and name != _VERSION
-    }
-    rows = rows.withColumns({"_is_tidy": is_tidy, "_has_long_number": is_long, "is_object": F.col("said").isNotNull()})
+    numbers = _number_fields(model)
+    is_long = ~F.col("_is_plain") & F.col("raw").rlike(r":\s*-?[0-9.]{16}")
+    rows = rows.withColumns({"_has_long_number": is_long, "is_object": F.col("said").isNotNull()})
     texts = {}
     for field in model.fields:
         text = F.col("said").getField(field)
-        if field in numbers:
-            text = _every_digit(field, text)
-        texts[f"said_{field}"] = text
-    rows = rows.withColumns(texts).drop("said", "_has_long_number", "_has_escapes")
-    trimmed = {name: F.when(F.col("_is_tidy"), F.col(name)).otherwise(F.btrim(name, F.lit(BLANKS))) for name in texts}
-    rows = rows.withColumns(trimmed).drop("_is_tidy")
-    return rows.withColumns({name: F.nullif(F.col(name), F.lit("")) for name in texts})
+        whole = _every_digit(field, text) if field in numbers else text
+        trimmed = F.nullif(F.btrim(whole, F.lit(BLANKS)), F.lit(""))
+        texts[f"said_{field}"] = F.when(F.col("_is_plain"), text).otherwise(trimmed)
+    return rows.withColumns(texts).drop("said", "_has_long_number")
+
+
+def _number_fields(model: EventModel) -> set[str]:
+    columns = model.contract.columns.items()
+    return {column.source or name for name, column in columns if _is_number(column.type)} - {_VERSION}
 
 
 def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
     """Bring the texts to the contract's types and enumerations, by version: adds its columns, `exact_cost` before rounding."""
-    event_time = F.when(F.col("said_timestamp").rlike(_TIME), F.col("said_timestamp").try_cast("timestamp"))
+    said = F.col(f"said_{_TIMESTAMP}")
+    event_time = F.when(F.col("_is_plain") | said.rlike(_TIME), said.try_cast("timestamp"))
     rows = rows.withColumns({_VERSION: _known_version(F.col(f"said_{_VERSION}"), model), "event_time": event_time})
     emptied = {}
     for field in model.fields:
@@ -158,14 +164,14 @@ def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
         if field != _VERSION and len(having) < len(model.schema_versions):
             emptied[f"said_{field}"] = F.when(F.col(_VERSION).isin(having), F.col(f"said_{field}"))
     rows = rows.withColumns(emptied)
-    values = {"exact_cost": _number(F.col("said_cost_usd_increment"), _EXACT_COST)}
+    values = {"exact_cost": _number(F.col("said_cost_usd_increment"), _EXACT_COST, "_is_plain")}
     for name, column in model.contract.columns.items():
         if not column.derived and name != _VERSION:
             text = F.col(f"said_{column.source or name}")
             if column.domain is not None:
                 values[name] = _canonical(text, model.domains[column.domain].spellings)
             else:
-                values[name] = text if column.type == "string" else _number(text, column.type)
+                values[name] = text if column.type == "string" else _number(text, column.type, "_is_plain")
     rows = rows.withColumns(values).withColumn("metric_unit", _lookup(model.metric_units, F.col("metric")))
     return rows.withColumns(
         {
@@ -236,14 +242,16 @@ def _is_number(kind: str) -> bool:
     return kind.startswith("decimal") or kind in ("int", "bigint")
 
 
-def _number(text: Column, kind: str) -> Column:
+def _number(text: Column, kind: str, is_plain: str = "false") -> Column:
     """Return the decimal number that a text writes, rounded once, half away from zero; NULL where it writes none.
 
-    An exponent of more digits is a number too small to matter, or too large for any type; a text of more than a
-    thousand characters is none. (Casting those would take minutes.)
+    Where the condition `is_plain` holds, the text needs no look before the cast. An exponent of more digits is a number
+    too small to matter, or too large for any type; a text of more than a thousand characters is none. (Casting those
+    would take minutes.)
     """
     is_short = F.length(text) <= _MAX_NUMBER_LENGTH
-    plain = F.when(is_short & text.rlike(_DECIMAL), text).when(is_short & text.rlike(_VANISHING), F.lit("0"))
+    is_decimal = F.expr(is_plain) | (is_short & text.rlike(_DECIMAL))
+    plain = F.when(is_decimal, text).when(is_short & text.rlike(_VANISHING), F.lit("0"))
     if kind in ("int", "bigint"):
         whole = plain.try_cast("decimal(38,18)")
         return F.when(whole == F.floor(whole), whole.try_cast(kind))
@@ -258,8 +266,8 @@ def _known_version(text: Column, model: EventModel) -> Column:
 
 def _canonical(text: Column, spellings: Mapping[str, str]) -> Column:
     """Return the canonical value of a spelling, NULL for an unknown one. The canonical spelling itself is the fast path."""
-    values = {value: value for value in spellings.values()}
-    return F.coalesce(_lookup(values, text), _lookup(spellings, folded(text)))
+    canonical = sorted(set(spellings.values()))
+    return F.when(text.isin(canonical), text).otherwise(_lookup(spellings, folded(text)))
 
 
 def _lookup(pairs: Mapping[str, str] | Mapping[str, int], key: Column) -> Column:

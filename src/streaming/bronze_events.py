@@ -8,7 +8,7 @@ grown since they were read, are reported.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -42,17 +42,28 @@ class EventFile:
 class BronzeQuery:
     """The query that takes event files to bronze. The caller holds the stream lock."""
 
-    def __init__(self, spark: SparkSession, config: Config, run_id: str) -> None:
+    def __init__(self, session: Callable[[], SparkSession], config: Config, run_id: str) -> None:
         """Continue the checkpoint, or begin a new generation that skips what bronze holds.
+
+        `session` gives the Spark session, when it is needed.
 
         Raises:
             CloudlakeError: the checkpoint belongs to another landing zone.
         """
-        self.spark, self.config, self.run_id = spark, config, run_id
+        self._session, self.config, self.run_id = session, config, run_id
         self.folder = config.landing / config.stream.events.folder
         self.listed = self.list_files()
         self.checkpoint = self._checkpoint()
         self.failure: Exception | None = None
+        self._sizes: dict[str, int] = {}
+        self.versions: dict[str, int] = {}
+        """The version of bronze that holds each file that was read."""
+        self._read_register()
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session the query runs in."""
+        return self._session()
 
     def _checkpoint(self) -> Checkpoint:
         lake, landing = self.config.lake, str(self.config.landing)
@@ -106,6 +117,7 @@ class BronzeQuery:
         self._register(files, now, lake.version(BRONZE))
 
     def _register(self, files: Iterable[EventFile], now: datetime, version: int) -> None:
+        files = list(files)
         self.config.lake.append_small(
             [
                 {
@@ -123,15 +135,19 @@ class BronzeQuery:
             self.config.registry["ops.landed_files"],
             {"run_id": self.run_id, "job": JOB},
         )
+        self._sizes |= {file.path: file.size for file in files}
+        self.versions |= {file.path: version for file in files}
 
-    def _registered(self) -> dict[str, int]:
-        rows = self.config.lake.rows("ops.landed_files", columns=["source", "path", "size_bytes", "ingested_at"])
-        rows = sorted((row for row in rows if row["source"] == "usage_events"), key=lambda row: row["ingested_at"])
-        return {row["path"]: row["size_bytes"] for row in rows}
+    def _read_register(self) -> None:
+        columns = ["source", "path", "size_bytes", "bronze_version", "ingested_at"]
+        rows = self.config.lake.rows("ops.landed_files", columns=columns)
+        for row in sorted(rows, key=lambda row: row["ingested_at"]):
+            if row["source"] == "usage_events":
+                self._sizes[row["path"]] = row["size_bytes"]
+                self.versions[row["path"]] = row["bronze_version"] or 0
 
     def _not_registered(self) -> list[EventFile]:
-        known = self._registered()
-        return [file for file in self.listed if file.path not in known]
+        return [file for file in self.listed if file.path not in self._sizes]
 
     def _files_in_bronze(self) -> set[str]:
         names = self.config.lake.read(self.spark, BRONZE).select("_source_file").distinct().collect()
@@ -141,18 +157,20 @@ class BronzeQuery:
         """Compare the landing folder with what was read: ingest what Spark passed over, and return the warnings."""
         if not self.folder.is_dir():
             return [f"{self.folder}: there is no such folder, so no events were read"]
-        if not self.listed and not self._registered():
+        if not self.listed and not self._sizes:
             return [f"{self.folder}: no .jsonl files, so no events were read", *_other_files(self.folder)]
         passed_over = self._not_registered()
-        warnings = self._ingest_passed_over(passed_over) if passed_over else []
-        sizes = self._registered()
-        grown = [file for file in self.listed if sizes.get(file.path, file.size) != file.size]
-        warnings += [
-            f"{file.path}: it has {file.size} bytes and had {sizes[file.path]} when it was read; a stream never reads a "
+        told = self._ingest_passed_over(passed_over) if passed_over else []
+        return told + self.warnings(self.listed)
+
+    def warnings(self, files: Iterable[EventFile]) -> list[str]:
+        """Return what is wrong with files of the landing folder that a stream can't mend."""
+        grown = [file for file in files if self._sizes.get(file.path, file.size) != file.size]
+        return [
+            f"{file.path}: it has {file.size} bytes and had {self._sizes[file.path]} when it was read; a stream never reads a "
             "file again. Copy it under a new name: lines that were read already count as duplicates"
             for file in grown
-        ]
-        return warnings + _other_files(self.folder)
+        ] + _other_files(self.folder)
 
     def _ingest_passed_over(self, files: list[EventFile]) -> list[str]:
         """Append files that lie in the folder, and that the query did not take (or took without noting it)."""

@@ -1,8 +1,10 @@
 """Which line is new, which repeats an earlier one, and which contradicts it.
 
 Decided once for each micro-batch (or reload) against what was committed before it, in whatever order its lines come:
-the first committed wins, within a batch the smaller raw line. Only suspects pay for a comparison: rows whose
-fingerprint (a 64-bit hash of the key) occurs twice. A collision makes a row a suspect, nothing worse.
+the first in bronze wins (`_ingested_at` is one time for all lines of a commit), among those of one commit the smaller
+raw line. So it makes no difference how bronze's commits are cut into micro-batches, and a reload decides alike. Only
+suspects pay for a comparison: rows whose fingerprint (a 64-bit hash of the key) occurs twice. A collision makes a row
+a suspect, nothing worse.
 
 Pure functions of rows that `usage.read_events` has judged.
 """
@@ -17,7 +19,7 @@ from ..common.usage import EventModel
 KEY = ("event_id", "usage_date")
 IS_VALID = "size(_reasons) = 0"
 IS_REFUSED = "size(_reasons) > 0"
-_ARRIVAL = ("_source_file", "_ingested_at")
+_ARRIVAL = ("_ingested_at", "raw", "_source_file")
 
 
 def fingerprint() -> Column:
@@ -61,7 +63,7 @@ def _settle_keys(valid: DataFrame, earlier: DataFrame | None, model: EventModel)
     if earlier is not None:
         first = earlier.select(*KEY, content.alias("_content"), F.lit(True).alias("_came_first"))
         contenders = contenders.unionByName(first, allowMissingColumns=True)
-    in_order = Window.partitionBy(*KEY).orderBy(F.desc("_came_first"), "raw", *_ARRIVAL)
+    in_order = Window.partitionBy(*KEY).orderBy(F.desc("_came_first"), *_ARRIVAL)
     contenders = contenders.withColumns(
         {"_rank": F.row_number().over(in_order), "_winner": F.first("_content").over(in_order)}
     ).where(~F.col("_came_first"))
@@ -88,7 +90,7 @@ def _settle_refused(rows: DataFrame, refused_earlier: DataFrame | None, model: E
         rows = rows.withColumn("_known", F.lit(None).cast("boolean"))
     # Rows that are not refused are spread, so that they do not all meet in the window of NULL.
     place = F.coalesce("quarantine_id", F.col("_fingerprint").cast("string"))
-    rank = F.row_number().over(Window.partitionBy(place).orderBy("raw", *_ARRIVAL))
+    rank = F.row_number().over(Window.partitionBy(place).orderBy(*_ARRIVAL))
     is_repeat = is_refused & ((F.col("_rank") > 1) | F.col("_known").isNotNull())
     rows = rows.withColumn("_rank", rank)
     return rows.withColumn("_outcome", F.when(is_repeat, F.lit("duplicate")).otherwise(F.col("_outcome"))).drop(

@@ -92,6 +92,15 @@ def resume(lake: Lake, job: str) -> Checkpoint | None:
     return Checkpoint(folder, job, generation, marker) if has_run else None
 
 
+def raise_generation(lake: Lake, job: str, at_least: int = 0) -> int:
+    """Return a generation of a query that is greater than all before it, and remember it."""
+    record = lake.root / "ops" / _MARKER
+    generations = _read(record)
+    generation = 1 + max(int(generations.get(job, 0)), at_least)
+    _write(record, {**generations, job: generation})
+    return generation
+
+
 def begin(lake: Lake, job: str, at_least: int = 0, **begun: Any) -> Checkpoint:
     """Start a new generation of a query with an empty checkpoint folder.
 
@@ -101,10 +110,7 @@ def begin(lake: Lake, job: str, at_least: int = 0, **begun: Any) -> Checkpoint:
         at_least: the largest generation that the lake's data speaks of, should the record of generations be lost.
         begun: what the generation has to remember.
     """
-    record = lake.root / "ops" / _MARKER
-    generations = _read(record)
-    generation = 1 + max(int(generations.get(job, 0)), at_least)
-    _write(record, {**generations, job: generation})
+    generation = raise_generation(lake, job, at_least)
     folder = checkpoint_folder(lake, job)
     shutil.rmtree(folder, ignore_errors=True)
     _write(folder / _MARKER, {"generation": generation, **begun})

@@ -48,7 +48,7 @@ def replay(
     wanted = {one: lines[one] for one, v in verdicts.items() if not v.reasons and not v.in_silver}
     if wanted:
         enter(spark, config, wanted, now, run_id)
-    run_once(spark, config, run_id)
+    run_once(lambda: spark, config, run_id)
     verdicts |= settle(spark, config, now, run_id)
     return {one: verdict.reasons for one, verdict in verdicts.items() if verdict.reasons}
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Any
 
+import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -26,10 +27,11 @@ from ..common.errors import CloudlakeError, QualityGateError
 from ..common.faults import crash_point
 from ..common.lake import Lake
 from ..common.runs import now_utc
+from ..common.schemas import arrow_schema
 from ..common.usage import EventModel, increments, read_events
 from .bronze_events import BRONZE
 from .classification import IS_REFUSED, IS_VALID, fingerprint, quarantine_rows, suspect_fingerprints, verdicts
-from .generations import LOADS_PER_GENERATION, Checkpoint, begin, resume
+from .generations import LOADS_PER_GENERATION, Checkpoint, begin, raise_generation, resume
 
 SILVER = "silver.usage_events"
 QUARANTINE = "quarantine.usage_events"
@@ -62,6 +64,15 @@ class Load:
     next_index: int
 
 
+@dataclass(frozen=True)
+class Classified:
+    """Where lines go: rows for silver, rows for quarantine, and how many of each."""
+
+    accepted: DataFrame
+    refused: DataFrame
+    counts: Counts
+
+
 def event_model(config: Config) -> EventModel:
     """Return what conf/ says about events."""
     events = config.stream.events
@@ -71,25 +82,39 @@ def event_model(config: Config) -> EventModel:
 class SilverQuery:
     """The query that takes lines from bronze to silver. The caller holds the stream lock."""
 
-    def __init__(self, spark: SparkSession, config: Config, run_id: str) -> None:
-        """Continue the checkpoint, or begin a new generation where the old one ended."""
-        self.spark, self.config, self.run_id = spark, config, run_id
+    def __init__(self, session: Callable[[], SparkSession], config: Config, run_id: str) -> None:
+        """Continue the checkpoint, or begin a new generation where the old one ended.
+
+        `session` gives the Spark session, when it is needed.
+        """
+        self._session, self.config, self.run_id = session, config, run_id
         self.lake: Lake = config.lake
         self.model = event_model(config)
         self.totals = Counts()
         self.micro_batches = 0
+        self.counted: dict[int, Counts] = {}
+        """The newest micro-batches' counts, until somebody takes them."""
         self.failure: Exception | None = None
         had_silver = self.lake.exists(SILVER)
         for table in (SILVER, QUARANTINE, INCREMENTS, RECONCILIATION):
             self.lake.create(config.registry[table])
         self.checkpoint = self._checkpoint(had_silver)
+        ends = [row["to_version"] for row in self.lake.rows(RECONCILIATION) if row["table"] == SILVER]
+        self.done_version = max(ends, default=-1)
+        """The version of bronze up to which silver holds everything."""
+
+    @property
+    def spark(self) -> SparkSession:
+        """The session the query runs in."""
+        return self._session()
 
     # --- the life of the query ---
 
     def _checkpoint(self, had_silver: bool) -> Checkpoint:
         source = self.lake.table_id(BRONZE)
         found = resume(self.lake, JOB) if had_silver else None
-        if found is not None and found.begun.get("source") == source:
+        overtaken = (self.largest_load_id() or 0) // LOADS_PER_GENERATION  # by a reload
+        if found is not None and found.begun.get("source") == source and found.generation >= overtaken:
             return found
         last = self._finish_last_load()
         largest = max(self.largest_load_id() or 0, last.get("load_id", 0))
@@ -136,6 +161,7 @@ class SilverQuery:
         else:
             counts = self._append_events(lines, load)
         if counts.landed == 0:
+            self.done_version = load.to_version
             return
         crash_point("stream_after_silver")
         if counts.accepted:
@@ -144,6 +170,9 @@ class SilverQuery:
         self._reconcile(self._note(load, counts))
         crash_point("stream_after_reconciliation")
         self._add(counts)
+        self.done_version = load.to_version
+        self.counted = {number: found for number, found in self.counted.items() if number >= batch_id - 10}
+        self.counted[batch_id] = counts
 
     def _load(self, batch_id: int) -> Load:
         start, end = self.checkpoint.offset(batch_id - 1), self.checkpoint.offset(batch_id)
@@ -159,29 +188,52 @@ class SilverQuery:
     # --- the four commits ---
 
     def _append_events(self, lines: DataFrame, load: Load) -> Counts:
-        spark, transaction = lines.sparkSession, self.checkpoint.transaction(load.batch_id)
+        transaction = self.checkpoint.transaction(load.batch_id)
+        with self.classified(lines, load.load_id) as found:
+            self._stop_where_a_rule_demands(found.counts)
+            note = self._note(load, found.counts)
+            if found.counts.quarantined:
+                self.lake.append(found.refused.coalesce(1), QUARANTINE, note=note, transaction=transaction)
+            crash_point("stream_after_quarantine")
+            if found.counts.accepted:
+                self.lake.append(found.accepted, SILVER, note=note, transaction=transaction)
+        return found.counts
+
+    @contextmanager
+    def classified(self, lines: DataFrame, load_id: int, from_scratch: bool = False) -> Iterator[Classified]:
+        """Judge lines and tell where each goes, against what was committed under smaller load_ids.
+
+        `from_scratch`: against nothing (a reload).
+        """
+        spark = lines.sparkSession
         judged = self._without_discarded(read_events(lines, self.model)).withColumn("_fingerprint", fingerprint())
-        with _persisted(judged):
+        with ExitStack() as cached:
+            cached.enter_context(_persisted(judged))
             dates = {row[0]: row[1] for row in judged.groupBy("usage_date").count().collect()}
-            earlier = self._earlier_events(spark, load.load_id, dates)
+            earlier, refused = None, None
+            if not from_scratch:
+                earlier, refused = self._earlier_events(spark, load_id, dates), self._refused_earlier(spark, load_id)
             suspects = suspect_fingerprints(judged, earlier)
-            with _persisted(suspects):
-                plain, decided = self._decide(judged, suspects, earlier, load.load_id)
-                with _persisted(decided):
-                    counts = _count(plain, decided, sum(dates.values()))
-                    self._stop_where_a_rule_demands(counts)
-                    note = self._note(load, counts)
-                    if counts.quarantined:
-                        refused = quarantine_rows(decided, load.load_id, self.run_id, F.lit(now_utc()))
-                        self.lake.append(refused.coalesce(1), QUARANTINE, note=note, transaction=transaction)
-                    crash_point("stream_after_quarantine")
-                    if counts.accepted:
-                        columns = self.model.contract.column_names
-                        load_id = F.lit(load.load_id).cast("bigint")
-                        accepted = plain.unionByName(decided.where("_outcome = 'accepted'"), allowMissingColumns=True)
-                        accepted = accepted.withColumn("load_id", load_id).select(*columns).repartition("usage_date")
-                        self.lake.append(accepted, SILVER, note=note, transaction=transaction)
-        return counts
+            cached.enter_context(_persisted(suspects))
+            plain, examined, contenders = _split(judged, suspects, earlier)
+            decided = verdicts(examined, contenders, refused, self.model)
+            cached.enter_context(_persisted(decided))
+            accepted = plain.unionByName(decided.where("_outcome = 'accepted'"), allowMissingColumns=True)
+            accepted = accepted.withColumn("load_id", F.lit(load_id).cast("bigint"))
+            yield Classified(
+                accepted.select(*self.model.contract.column_names).repartition("usage_date"),
+                quarantine_rows(decided, load_id, self.run_id, F.lit(now_utc())),
+                _count(plain, decided, sum(dates.values()), self._warnings()),
+            )
+
+    def _refused_earlier(self, spark: SparkSession, load_id: int) -> DataFrame | None:
+        if not self.lake.has_files(QUARANTINE):
+            return None
+        refused = self.lake.read(spark, QUARANTINE).where(F.col("load_id") < load_id)
+        return refused.select("quarantine_id").distinct()
+
+    def _warnings(self) -> list[str]:
+        return [name for name, rule in self.model.contract.rules.items() if rule.level == "warn"]
 
     def _without_discarded(self, judged: DataFrame) -> DataFrame:
         """Refuse lines that a person has discarded, whatever the rules say of them by now."""
@@ -199,23 +251,6 @@ class SilverQuery:
                     f"{SILVER}: {counts.reasons[name]} line(s) break {name}: {rule.description}. Nothing of the micro-batch was "
                     f"written. Where the lines should be kept apart instead, give the rule the level quarantine in conf/silver.yaml."
                 )
-
-    def _decide(
-        self, judged: DataFrame, suspects: DataFrame, earlier: DataFrame | None, load_id: int
-    ) -> tuple[DataFrame, DataFrame]:
-        """Return the valid rows nobody suspects, and the others with their verdict."""
-        if suspects.count() == 0:
-            plain, examined, earlier = judged.where(IS_VALID), judged.where(IS_REFUSED), None
-        else:
-            marked = judged.join(suspects.withColumn("_is_suspect", F.lit(True)), "_fingerprint", "left")
-            plain = marked.where(IS_VALID).where("_is_suspect IS NULL").drop("_is_suspect")
-            examined = marked.where(f"{IS_REFUSED} OR _is_suspect").drop("_is_suspect")
-            if earlier is not None:
-                earlier = earlier.withColumn("_fingerprint", fingerprint()).join(suspects, "_fingerprint", "left_semi")
-        refused = self.lake.read(judged.sparkSession, QUARANTINE) if self.lake.has_files(QUARANTINE) else None
-        if refused is not None:
-            refused = refused.where(F.col("load_id") < load_id).select("quarantine_id").distinct()
-        return plain, verdicts(examined, earlier, refused, self.model)
 
     def _earlier_events(self, spark: SparkSession, load_id: int, dates: Mapping[date | None, int]) -> DataFrame | None:
         """Return silver's events of the dates at hand that were committed before; None where no such date exists."""
@@ -253,7 +288,46 @@ class SilverQuery:
             "from_version": note["from_version"],
             "to_version": note["to_version"],
         }
-        self.lake.append_small([row], self.config.registry[RECONCILIATION], note)
+        contract = self.config.registry[RECONCILIATION]
+        if note.get("reload"):
+            # The counts of the loads that the reload took the place of go with the same commit.
+            rows = pa.Table.from_pylist([row], schema=arrow_schema(contract))
+            self.lake.replace_small(rows, contract, where=f"\"table\" = '{SILVER}'", note=note)
+        else:
+            self.lake.append_small([row], contract, note)
+
+    # --- all at once ---
+
+    def reload(self) -> Counts:
+        """Make silver anew from bronze: the same events, in one commit under one load_id of a raised generation.
+
+        Writes no increments: the marts have to be rebuilt, and until they are published, what was served stays. Lines
+        that are refused now and were not are added to quarantine, where statuses survive; open ones that are accepted
+        now, because conf/ has changed, count as replayed. The next micro-batch begins after the reload, with another
+        generation. Run again after a crash, it does all of it again.
+        """
+        bronze = self.lake.version(BRONZE)
+        lines = self.lake.read(self.spark, BRONZE, bronze).select("raw", "_source_file", "_ingested_at")
+        largest = max(self.largest_load_id() or 0, int(self._last_counted().get("load_id", 0)))
+        generation = raise_generation(self.lake, JOB, at_least=largest // LOADS_PER_GENERATION)
+        load = Load(generation * LOADS_PER_GENERATION, 0, 0, bronze, bronze + 1, -1)
+        with self.classified(lines, load.load_id, from_scratch=True) as found:
+            note = self._note(load, found.counts) | {"source": self.lake.table_id(BRONZE), "reload": True}
+            known = self._refused_earlier(self.spark, load.load_id)
+            refused = found.refused if known is None else found.refused.join(known, "quarantine_id", "left_anti")
+            if not refused.isEmpty():
+                self.lake.append(refused.coalesce(1), QUARANTINE, note=note)
+            crash_point("reload_after_quarantine")
+            self.lake.replace(found.accepted, SILVER, note=note)
+            still_refused = {row[0] for row in found.refused.select("quarantine_id").collect()}
+        crash_point("reload_after_silver")
+        self._reconcile(note)
+        healed = {row["quarantine_id"] for row in quarantine.open_rows(self.lake, QUARANTINE)} - still_refused
+        if healed:
+            registry = self.config.registry
+            quarantine.resolve(self.lake, registry, QUARANTINE, healed, quarantine.REPLAYED, now_utc(), note)
+        self.checkpoint = self._checkpoint(had_silver=True)
+        return found.counts
 
     def _note(self, load: Load, counts: Counts) -> dict[str, Any]:
         return {
@@ -299,7 +373,8 @@ class SilverQuery:
         last, written = self._last_counted(), self._newest_note(SILVER)
         if written.get("load_id", 0) > last.get("load_id", 0):
             last = written
-            self._append_increments(self.spark, last["load_id"])
+            if not last.get("reload"):
+                self._append_increments(self.spark, last["load_id"])
             self._reconcile(last)
         done = last.get("load_id", 0)
         if self._newest_note(QUARANTINE).get("load_id", 0) > done:
@@ -317,6 +392,20 @@ class SilverQuery:
         return {"load_id": int(newest["delivery"]), "source": self.lake.table_id(BRONZE), "next": position}
 
 
+def _split(
+    judged: DataFrame, suspects: DataFrame, earlier: DataFrame | None
+) -> tuple[DataFrame, DataFrame, DataFrame | None]:
+    """Return the valid rows nobody suspects, the rows to decide over, and the earlier events that matter to those."""
+    if suspects.count() == 0:
+        return judged.where(IS_VALID), judged.where(IS_REFUSED), None
+    marked = judged.join(suspects.withColumn("_is_suspect", F.lit(True)), "_fingerprint", "left")
+    plain = marked.where(IS_VALID).where("_is_suspect IS NULL").drop("_is_suspect")
+    examined = marked.where(f"{IS_REFUSED} OR _is_suspect").drop("_is_suspect")
+    if earlier is not None:
+        earlier = earlier.withColumn("_fingerprint", fingerprint()).join(suspects, "_fingerprint", "left_semi")
+    return plain, examined, earlier
+
+
 @contextmanager
 def _persisted(rows: DataFrame) -> Iterator[None]:
     rows.persist(StorageLevel.MEMORY_AND_DISK)
@@ -326,20 +415,21 @@ def _persisted(rows: DataFrame) -> Iterator[None]:
         rows.unpersist()
 
 
-def _count(plain: DataFrame, decided: DataFrame, landed: int) -> Counts:
-    """Count each outcome where it is decided; together they must be every line.
+def _count(plain: DataFrame, decided: DataFrame, landed: int, warnings: Iterable[str]) -> Counts:
+    """Count each outcome where it is decided (together they must be every line), and the warn rules accepted rows break.
 
     Raises:
         CloudlakeError: they are not; the micro-batch fails before anything of it is written.
     """
-    accepted = F.lit("accepted").alias("_outcome")
-    groups = plain.select(accepted, "_reasons", "quality_flags").unionByName(
-        decided.select("_outcome", "_reasons", "quality_flags")
-    )
     outcomes: Counter[str] = Counter()
     reasons: Counter[str] = Counter()
     flags: Counter[str] = Counter()
-    for outcome, broken, warned, number in groups.groupBy("_outcome", "_reasons", "quality_flags").count().collect():
+    raised = [F.count_if(F.array_contains("quality_flags", name)).alias(name) for name in warnings]
+    found = plain.agg(F.count(F.lit(1)).alias("_rows"), *raised).collect()[0].asDict()
+    outcomes["accepted"] += found.pop("_rows")
+    flags.update({name: number for name, number in found.items() if number})
+    groups = decided.groupBy("_outcome", "_reasons", "quality_flags").count()
+    for outcome, broken, warned, number in groups.collect():
         outcomes[outcome] += number
         if outcome == "quarantined":
             reasons.update(dict.fromkeys(broken, number))

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -16,9 +18,10 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
-from .bronze_events import BronzeQuery
+from .bronze_events import BRONZE, BronzeQuery
 from .lookout import Lookout, look_once
-from .silver_events import SilverQuery
+from .monitor import Monitor
+from .silver_events import Counts, SilverQuery
 
 _POLL_SECONDS = 0.2
 
@@ -36,13 +39,22 @@ class StreamResult:
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
 
+    def count(self, earlier: StreamResult | Counts) -> None:
+        """Count in what an earlier stretch of the same run did before it died."""
+        self.landed += earlier.landed
+        self.accepted += earlier.accepted
+        self.quarantined += earlier.quarantined
+        self.duplicates += earlier.duplicates
+
 
 class _Stopped(Exception):
     """A micro-batch came after the stop; it is left to the next run."""
 
 
-def run_once(spark: SparkSession, config: Config, run_id: str) -> StreamResult:
+def run_once(session: Callable[[], SparkSession], config: Config, run_id: str) -> StreamResult:
     """Take what is there to bronze, then to silver, and end. The caller holds the stream lock.
+
+    `session` gives the Spark session; it is asked for one only where there is something to do.
 
     Raises:
         CloudlakeError: a micro-batch failed; what was committed stays, and the next run goes on from there.
@@ -50,18 +62,49 @@ def run_once(spark: SparkSession, config: Config, run_id: str) -> StreamResult:
     """
     started = time.monotonic()
     _require_landing(config)
-    bronze = BronzeQuery(spark, config, run_id)
+    session = cache(session)
+    bronze = BronzeQuery(session, config, run_id)
     if bronze.has_work():
         _run_to_end(bronze)
     warnings = bronze.reconcile_files()
-    silver = SilverQuery(spark, config, run_id)
+    silver = SilverQuery(session, config, run_id)
     if silver.has_work():
         _run_to_end(silver)
     warnings += look_once(config, run_id).faults
     return _result(silver, started, warnings)
 
 
-def run_continuously(spark: SparkSession, config: Config, run_id: str, stop: threading.Event) -> StreamResult:
+def reload_events(session: Callable[[], SparkSession], config: Config, run_id: str) -> StreamResult:
+    """Take what is there, then make silver.usage_events anew from bronze. The caller holds the stream lock.
+
+    The result counts every line of bronze. Every mart of usage has to be rebuilt after it.
+
+    Raises:
+        CloudlakeError: something failed; silver is as it was, or made anew as a whole.
+        ConfigurationError: there is no landing zone.
+    """
+    session = cache(session)
+    result = run_once(session, config, run_id)
+    if not config.lake.has_files(BRONZE):
+        return result
+    started = time.monotonic()
+    silver = SilverQuery(session, config, run_id)
+    counts = silver.reload()
+    return StreamResult(
+        landed=counts.landed,
+        accepted=counts.accepted,
+        quarantined=counts.quarantined,
+        duplicates=counts.duplicates,
+        micro_batches=1,
+        load_id=silver.largest_load_id(),
+        seconds=result.seconds + time.monotonic() - started,
+        warnings=result.warnings,
+    )
+
+
+def run_continuously(
+    session: Callable[[], SparkSession], config: Config, run_id: str, stop: threading.Event, monitor: Monitor
+) -> StreamResult:
     """Process micro-batches until `stop` is set; the ones at hand then end. The caller holds the stream lock.
 
     Raises:
@@ -70,23 +113,29 @@ def run_continuously(spark: SparkSession, config: Config, run_id: str, stop: thr
     """
     started = time.monotonic()
     _require_landing(config)
-    bronze = BronzeQuery(spark, config, run_id)
+    session = cache(session)
+    bronze = BronzeQuery(session, config, run_id)
     bronze.folder.mkdir(parents=True, exist_ok=True)
-    silver = SilverQuery(spark, config, run_id)
+    silver = SilverQuery(session, config, run_id)
     interval = f"{config.stream.trigger.interval_seconds} seconds"
-    running: list[tuple[BronzeQuery | SilverQuery, StreamingQuery]] = [
-        (bronze, _start(bronze, stop, processingTime=interval))
-    ]
+    ending = threading.Event()
+    running: list[tuple[BronzeQuery | SilverQuery, StreamingQuery]] = []
+    monitor.watch(bronze, silver)
+    session().streams.addListener(monitor)
     with Lookout(config, run_id) as lookout:
         try:
+            running.append((bronze, _start(bronze, ending, processingTime=interval)))
+            monitor.event("started")
             while not stop.wait(_POLL_SECONDS) and all(query.isActive for _, query in running):
                 # Delta has nothing to stream from before there is a first line, or a next one after a lost checkpoint.
                 if len(running) == 1 and silver.has_work():
-                    running.append((silver, _start(silver, stop, processingTime=interval)))
+                    running.append((silver, _start(silver, ending, processingTime=interval)))
+                monitor.beat()
         finally:
-            stop.set()
+            ending.set()
             for _, query in running:
                 _stop_after_batch(query)
+            session().streams.removeListener(monitor)
     for job, query in running:
         _raise_failure(job, query)
     bronze.listed = bronze.list_files()

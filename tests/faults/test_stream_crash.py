@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,6 @@ from cloudlake.streaming import bronze_events, silver_events
 from cloudlake.streaming.streaming_pipeline import run_once
 from pyspark.sql import SparkSession
 
-pytestmark = pytest.mark.soak  # many restarts: several minutes on two cores
-
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = [
     "stream_after_bronze",
@@ -31,12 +32,17 @@ POINTS = [
     "stream_after_reconciliation",
 ]
 RUN = """
-import sys
+import sys, threading
 from cloudlake.common.config import load_config
 from cloudlake.common.session import start_session
-from cloudlake.streaming import bronze_events, silver_events
-from cloudlake.streaming.streaming_pipeline import run_once
-run_once(start_session("crash"), load_config(lake=sys.argv[1], landing=sys.argv[2]), "killed")
+from cloudlake.streaming.monitor import Monitor
+from cloudlake.streaming.streaming_pipeline import run_continuously, run_once
+session, config = start_session("crash"), load_config(lake=sys.argv[1], landing=sys.argv[2])
+print("ready", flush=True)
+if sys.argv[3] == "once":
+    run_once(lambda: session, config, "killed")
+else:
+    run_continuously(lambda: session, config, "killed", threading.Event(), Monitor(config, "killed"))
 """
 
 
@@ -66,14 +72,48 @@ def land(landing: Path, name: str, seed: int) -> None:
     lines = [event(n, 1 + n % 4) for n in range(seed * 20, seed * 20 + 30)]
     lines += [event(n, 1 + n % 4, value=-1) for n in range(seed, seed + 5)]
     lines += [event(seed * 20, 1 + seed * 20 % 4, region="us-west"), "broken", f"broken {seed}", f"broken {seed}"]
-    (folder / name).write_text("\n".join(lines) + "\n")
+    draft = folder / f".{name}.tmp"
+    draft.write_text("\n".join(lines) + "\n")
+    draft.replace(folder / name)
+
+
+def start(lake: Path, landing: Path, mode: str, point: str = "") -> subprocess.Popen[str]:
+    """A stream in a process group of its own, as soon as its Spark is up."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing"), "CLOUDLAKE_CRASH_AT": point}
+    command = [sys.executable, "-c", RUN, str(lake), str(landing), mode]
+    with (lake.parent / "killed.log").open("a") as log:
+        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n", (lake.parent / "killed.log").read_text()[-3000:]
+    return process
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """SIGKILL to the whole group, Python and JVM."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+    assert process.stdout is not None
+    process.stdout.close()
 
 
 def die(lake: Path, landing: Path, point: str) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing"), "CLOUDLAKE_CRASH_AT": point}
-    command = [sys.executable, "-c", RUN, str(lake), str(landing)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, f"{point} was not reached:\n{done.stderr[-3000:]}"
+    process = start(lake, landing, "once", point)
+    process.wait(300)
+    assert process.returncode == -signal.SIGKILL, f"{point} was not reached: {(lake.parent / 'killed.log').read_text()[-3000:]}"
+    kill(process)
+
+
+def lose_last_commit(lake: Path) -> None:
+    """Delete the newest entry of every checkpoint's commit log, with its checksum: the sink committed, the query not."""
+    for folder in (lake / "checkpoints").glob("*/commits"):
+        newest = max((int(path.name) for path in folder.iterdir() if path.name.isdigit()), default=None)
+        if newest is not None:
+            for name in (str(newest), f".{newest}.crc"):
+                (folder / name).unlink(missing_ok=True)
+
+
+def lose_checkpoints(lake: Path) -> None:
+    shutil.rmtree(lake / "checkpoints", ignore_errors=True)
 
 
 def totals(config: Config) -> dict[str, int]:
@@ -128,44 +168,61 @@ def crash_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     return at
 
 
+def name_of(number: int) -> str:
+    return f"{number:03d}.jsonl"
+
+
 def assert_equals_a_clean_run(spark: SparkSession, config: Config, tmp_path: Path, files: int) -> None:
     clean = load_config(lake=str(tmp_path / "clean"), landing=str(tmp_path / "again"))
     for number in range(files):
-        land(tmp_path / "again", f"{number}.jsonl", number)
-    run_once(spark, clean, "clean")
-    run_once(spark, config, "last")
+        land(tmp_path / "again", name_of(number), number)
+    run_once(lambda: spark, clean, "clean")
+    run_once(lambda: spark, config, "last")
     assert_equal(spark, config, clean)
 
 
-@pytest.mark.parametrize(
-    ("points", "loses_checkpoint"),
-    [(POINTS, False), (["stream_after_quarantine", "stream_after_silver", "stream_after_reconciliation"], True)],
-    ids=["checkpoint kept", "checkpoint lost as well"],
-)
 def test_a_stream_that_dies_at_every_point_in_turn_ends_as_if_nothing_had_happened(
-    spark: SparkSession, tmp_path: Path, crash_at: Callable[[str], None], points: list[str], loses_checkpoint: bool
+    spark: SparkSession, tmp_path: Path, crash_at: Callable[[str], None]
 ) -> None:
     landing, lake = tmp_path / "landing", tmp_path / "lake"
     config = load_config(lake=str(lake), landing=str(landing))
-    for number, point in enumerate(points):
-        land(landing, f"{number}.jsonl", number)
+    losses = {2: lose_last_commit, 3: lose_checkpoints, 4: lose_checkpoints}
+    for number, point in enumerate(POINTS):
+        land(landing, name_of(number), number)
         crash_at(point)
         with pytest.raises(Crash, match=point):
-            run_once(spark, config, "dies")
-        if loses_checkpoint:
-            shutil.rmtree(lake / "checkpoints")
+            run_once(lambda: spark, config, "dies")
+        losses.get(number, lambda lake: None)(lake)
     crash_at("")
-    assert_equals_a_clean_run(spark, config, tmp_path, len(points))
+    assert_equals_a_clean_run(spark, config, tmp_path, len(POINTS))
 
 
-@pytest.mark.parametrize(
-    "points", [["stream_after_silver"], pytest.param(POINTS, marks=pytest.mark.soak)], ids=["one", "every one"]
-)
-def test_a_killed_process_leaves_a_lake_that_the_next_one_goes_on_with(
-    spark: SparkSession, tmp_path: Path, points: list[str]
-) -> None:
+@pytest.mark.soak
+def test_a_killed_process_leaves_a_lake_that_the_next_one_goes_on_with(spark: SparkSession, tmp_path: Path) -> None:
     landing, lake = tmp_path / "landing", tmp_path / "lake"
-    for number, point in enumerate(points):
-        land(landing, f"{number}.jsonl", number)
+    lake.mkdir()
+    for number, point in enumerate(POINTS):
+        land(landing, name_of(number), number)
         die(lake, landing, point)
-    assert_equals_a_clean_run(spark, load_config(lake=str(lake), landing=str(landing)), tmp_path, len(points))
+    config = load_config(lake=str(lake), landing=str(landing))
+    assert_equals_a_clean_run(spark, config, tmp_path, len(POINTS))
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.soak)])
+def test_kills_at_random_moments_lose_and_double_nothing(spark: SparkSession, tmp_path: Path, rounds: int) -> None:
+    landing, lake = tmp_path / "landing", tmp_path / "lake"
+    lake.mkdir()
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    losses = [lambda lake: None, lose_last_commit, lose_checkpoints]
+    for number in range(rounds):
+        land(landing, name_of(2 * number), 2 * number)
+        process = start(lake, landing, "continuously")
+        time.sleep(draw.uniform(0, 6))
+        land(landing, name_of(2 * number + 1), 2 * number + 1)
+        time.sleep(draw.uniform(0, 6))
+        kill(process)
+        losses[number % len(losses)](lake)
+    assert_equals_a_clean_run(spark, load_config(lake=str(lake), landing=str(landing)), tmp_path, 2 * rounds)

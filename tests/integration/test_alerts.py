@@ -130,7 +130,7 @@ def test_an_anomaly_in_the_stream_is_told_once_also_after_a_replay_and_later_whe
     planted = event_line(900, cost_usd_increment=812.5, service="genai", org_id="org_p")
     bad = [event_line(n, cost_usd_increment=-5, org_id="org_n") for n in range(910, 922)]
     land_events(config.landing, "one.jsonl", [*calm, planted, *bad])
-    warnings = run_once(spark, config, "r").warnings
+    warnings = run_once(lambda: spark, config, "r").warnings
     assert len(warnings) == 1 and "mail: no connection" in warnings[0]
     found = opened_alerts(config)
     assert set(found) == {"daily_cost org_p genai", "window_cost org_p genai", "negative_cost_burst org_n None"}
@@ -143,7 +143,7 @@ def test_an_anomaly_in_the_stream_is_told_once_also_after_a_replay_and_later_whe
     shutil.rmtree(config.lake.root / "checkpoints")
     land_events(config.landing, "repeat.jsonl", [planted, *calm[:5]])
     with on_call.open():
-        assert run_once(spark, config, "r").warnings == []
+        assert run_once(lambda: spark, config, "r").warnings == []
     assert opened_alerts(config) == found, "a replay changes nothing"
     assert len(webhook.told) == 3, "who was told is not told again"
     assert len(on_call.mails) == 3, "who was down is told later"

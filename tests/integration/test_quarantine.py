@@ -172,7 +172,7 @@ def test_a_refused_line_enters_silver_once_corrected_and_a_discarded_one_never(t
     broken = [event_line(1, service="quantum"), event_line(2, service="quantum"), event_line(3, cost_usd_increment=-9)]
     land_events(landing, "a.jsonl", [event_line(0), *broken, event_line(0, region="eu-west")])
     config = opened(tmp_path / "lake", landing)
-    run_once(spark, config, "one")
+    run_once(lambda: spark, config, "one")
     ids = {row["payload"]: row["quarantine_id"] for row in config.lake.rows("quarantine.usage_events")}
     first, second, third = (ids[line] for line in broken)
     contradicting = ids[event_line(0)]  # the smaller line wins, and that is the one of eu-west
@@ -204,7 +204,7 @@ def test_a_refused_line_enters_silver_once_corrected_and_a_discarded_one_never(t
     rules = {name: rule for name, rule in contract.rules.items() if name != "cost_negative"}
     config.registry.tables["silver.usage_events"] = contract.model_copy(update={"rules": rules})  # type: ignore[index]
     land_events(landing, "b.jsonl", [broken[2], event_line(4, cost_usd_increment=-9)])
-    done = run_once(spark, config, "three")
+    done = run_once(lambda: spark, config, "three")
     assert (done.accepted, done.quarantined, done.duplicates) == (1, 0, 1)
     assert events() == ["extra_000000", "extra_000001", "extra_000002", "extra_000004"]
     statuses = {row["quarantine_id"]: row["status"] for row in config.lake.rows("quarantine.usage_events")}
@@ -219,9 +219,9 @@ def test_a_line_that_breaks_a_rule_of_level_fail_stops_the_stream_before_anythin
     rules = {**contract.rules, "value_negative": strict}
     config.registry.tables["silver.usage_events"] = contract.model_copy(update={"rules": rules})  # type: ignore[index]
     with pytest.raises(QualityGateError, match=r"1 line\(s\) break value_negative: The value is negative"):
-        run_once(spark, config, "one")
+        run_once(lambda: spark, config, "one")
     assert not config.lake.rows("silver.usage_events") and not config.lake.rows("quarantine.usage_events")
-    assert run_once(spark, opened(tmp_path / "lake", tmp_path / "landing"), "two").quarantined == 1, "and goes on"
+    assert run_once(lambda: spark, opened(tmp_path / "lake", tmp_path / "landing"), "two").quarantined == 1, "and goes on"
 
 
 def test_columns_that_are_new_missing_or_of_another_type_are_reported_and_kept(batch: Batch, capsys: pytest.CaptureFixture[str]) -> None:  # fmt: skip

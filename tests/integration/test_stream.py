@@ -6,19 +6,28 @@ import json
 import os
 import random
 import shutil
+import socket
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import pytest
 from chispa import assert_df_equality
+from cloudlake import stream_service
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
 from cloudlake.common.usage import MEASURES, measures, sum_measures
-from cloudlake.streaming.streaming_pipeline import run_continuously, run_once
+from cloudlake.streaming import silver_events
+from cloudlake.streaming.bronze_events import BronzeQuery
+from cloudlake.streaming.monitor import heartbeat
+from cloudlake.streaming.service import serve_stream
+from cloudlake.streaming.silver_events import SilverQuery
+from cloudlake.streaming.streaming_pipeline import reload_events, run_once
 from pyspark.sql import DataFrame, SparkSession
 
 BUSINESS = [
@@ -77,7 +86,7 @@ class Land:
         return path
 
     def run(self) -> tuple[int, int, int, int]:
-        done = run_once(self.spark, self.config, "run")
+        done = run_once(lambda: self.spark, self.config, "run")
         return done.landed, done.accepted, done.quarantined, done.duplicates
 
     def read(self, table: str) -> DataFrame:
@@ -99,6 +108,10 @@ MakeLand = Callable[..., Land]
 @pytest.fixture
 def make(tmp_path: Path, spark: SparkSession) -> MakeLand:
     return lambda name, landing="landing": Land(tmp_path / name, spark, landing)
+
+
+def no_session() -> SparkSession:
+    raise AssertionError("Spark was asked for")
 
 
 def assert_lawful(land: Land) -> None:
@@ -164,7 +177,7 @@ def test_repeats_and_contradictions_are_settled_within_and_across_micro_batches(
     assert silver["evt_51", 1]["quality_flags"] == ["value_missing"]
     assert silver["evt_60", 1]["_source_file"] == "usage_events_stream/two.jsonl"
     assert_lawful(land)
-    assert land.run() == (0, 0, 0, 0), "nothing new"
+    assert run_once(no_session, land.config, "run").landed == 0, "nothing new needs no Spark"
     assert land.config.lake.version("silver.usage_events") == 2, "nothing new commits nothing"
 
 
@@ -190,7 +203,7 @@ def test_lines_reach_bronze_to_the_byte_whatever_the_file_is_called(make: MakeLa
     (land.folder / "nested").mkdir()
     (land.folder / "nested" / "deep.jsonl").write_text("ignored\n")
     (land.folder / "zipped.jsonl.gz").write_bytes(b"no gzip at all")
-    done = run_once(land.spark, land.config, "run")
+    done = run_once(lambda: land.spark, land.config, "run")
     assert (done.landed, done.accepted, done.quarantined) == (5, 3, 2)
     assert ["zipped.jsonl.gz" in text for text in done.warnings] == [True]
     lines = land.read("bronze.usage_events").selectExpr("cast(raw as binary) as raw", "_source_file").collect()
@@ -207,28 +220,28 @@ def test_lines_reach_bronze_to_the_byte_whatever_the_file_is_called(make: MakeLa
 
 def test_grown_and_old_files_are_seen_and_missing_folders_told(make: MakeLand) -> None:
     land = make("a")
-    assert "no .jsonl files" in run_once(land.spark, land.config, "run").warnings[0]
+    assert "no .jsonl files" in run_once(lambda: land.spark, land.config, "run").warnings[0]
     grown = land.put("grown.jsonl", [event(1)])
     assert land.run() == (1, 1, 0, 0)
     old = land.put("old.jsonl", [event(2)])
     os.utime(old, (946684800, 946684800))
     with grown.open("a") as more:
         more.write(event(3) + "\n")
-    done = run_once(land.spark, land.config, "run")
+    done = run_once(lambda: land.spark, land.config, "run")
     assert done.accepted == 1, "a file as old as the century is read all the same"
     assert [text.split(":")[0] for text in done.warnings] == ["usage_events_stream/grown.jsonl"]
     grown.rename(grown.with_name("renamed.jsonl"))
     assert land.run() == (2, 1, 0, 1), "under a new name, what was read already is a repeat"
     shutil.rmtree(land.folder)
-    assert "no such folder" in run_once(land.spark, land.config, "run").warnings[0]
+    assert "no such folder" in run_once(lambda: land.spark, land.config, "run").warnings[0]
     elsewhere = load_config(lake=str(land.root / "lake"), landing=str(land.root))
     with pytest.raises(CloudlakeError, match=r"reads its events from .* Give the other landing zone a lake of its own"):
-        run_once(land.spark, elsewhere, "run")
+        run_once(lambda: land.spark, elsewhere, "run")
     with pytest.raises(ConfigurationError, match="no such landing folder"):
-        run_once(land.spark, load_config(lake=str(land.root / "lake"), landing="/nowhere"), "run")
+        run_once(lambda: land.spark, load_config(lake=str(land.root / "lake"), landing="/nowhere"), "run")
     (land.root / "a[b]").mkdir()
     with pytest.raises(ConfigurationError, match="give the landing folder another name"):
-        run_once(land.spark, load_config(lake=str(land.root / "lake"), landing=str(land.root / "a[b]")), "run")
+        run_once(lambda: land.spark, load_config(lake=str(land.root / "lake"), landing=str(land.root / "a[b]")), "run")
 
 
 def test_lost_checkpoints_and_commit_files_change_nothing(make: MakeLand) -> None:
@@ -258,28 +271,134 @@ def test_lost_checkpoints_and_commit_files_change_nothing(make: MakeLand) -> Non
     assert_lawful(land)
 
 
-def test_the_continuous_stream_takes_files_as_they_come_and_ends_its_batch_when_told(make: MakeLand) -> None:
+def quick(config: Config, **restart: Any) -> Config:
+    """Settings that do not keep a test waiting."""
+    stream = config.stream
+    changed = stream.model_copy(
+        update={
+            "trigger": stream.trigger.model_copy(update={"interval_seconds": 0.2}),
+            "restart": stream.restart.model_copy(update={"first_seconds": 0.1, **restart}),
+            "monitor": stream.monitor.model_copy(update={"heartbeat_seconds": 0.2, "metrics_port": free_port()}),
+        }
+    )
+    return Config(config.conf, config.landing, config.lake, config.settings, changed, config.registry)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def metrics_at(port: int) -> dict[str, float]:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        lines = answer.read().decode().splitlines()
+    return {line.rpartition(" ")[0]: float(line.rpartition(" ")[2]) for line in lines if not line.startswith("#")}
+
+
+def test_the_continuous_stream_takes_files_as_they_come_recovers_and_ends_its_batch_when_told(
+    make: MakeLand, monkeypatch: pytest.MonkeyPatch
+) -> None:
     land = make("a")
     stop, results = threading.Event(), []
-    config = land.config
-    quick = config.stream.model_copy(
-        update={"trigger": config.stream.trigger.model_copy(update={"interval_seconds": 0.2})}
-    )
-    config = Config(config.conf, config.landing, config.lake, config.settings, quick, config.registry)
-    thread = threading.Thread(target=lambda: results.append(run_continuously(land.spark, config, "run", stop)))
+    config = quick(land.config)
+    take, failures = SilverQuery.take, ["the network is away"]
+
+    def take_unless_it_fails(self: SilverQuery, lines: DataFrame, batch_id: int) -> None:
+        if failures:
+            raise OSError(failures.pop())
+        take(self, lines, batch_id)
+
+    monkeypatch.setattr(SilverQuery, "take", take_unless_it_fails)
+
+    def stream() -> None:
+        results.append(serve_stream(lambda: land.spark, config, "run", stop))
+
+    thread = threading.Thread(target=stream)
     thread.start()
     try:
-        time.sleep(2)  # The folder is empty when the stream starts.
+        wait_for(lambda: heartbeat(config.lake).get("state") == "running")  # The folder is empty when it starts.
+        assert int((config.lake.root / "run" / "stream.pid").read_text()) == os.getpid()
         land.put("a.jsonl", FIRST)
         wait_for(lambda: len(config.lake.rows("ops.reconciliation")) >= 1)
         land.put("b.jsonl", SECOND)
-        wait_for(lambda: sum(row["landed"] for row in config.lake.rows("ops.reconciliation")) >= 55)
+        wait_for(lambda: heartbeat(config.lake).get("landed") == 55 and heartbeat(config.lake)["lag_files"] == 0)
+        metrics = metrics_at(config.stream.monitor.metrics_port)
     finally:
         stop.set()
         thread.join(60)
     assert [(done.landed, done.accepted, done.quarantined, done.duplicates) for done in results] == [(55, 44, 5, 6)]
     assert land.run() == (0, 0, 0, 0), "the micro-batches at hand ended with their entry in the checkpoint"
     assert_lawful(land)
+    assert metrics['cloudlake_stream_lines_total{outcome="quarantined"}'] == 5
+    assert metrics["cloudlake_stream_restarts_total"] == 1 and metrics["cloudlake_stream_lag_files"] == 0
+    rows = sorted(config.lake.rows("ops.stream_progress"), key=lambda row: row["at"])
+    life = [(row["event"], row["error"]) for row in rows if row["event"] != "progress"]
+    assert [name for name, _ in life] == ["started", "died", "started", "stopped"]
+    assert "the network is away" in life[1][1]
+    assert "stream_restarted" in {row["rule"] for row in config.lake.rows("speed.alerts")}
+    assert sum(row["accepted"] or 0 for row in rows) == 44
+    assert {row["query"] for row in rows if row["event"] == "progress"} == {"bronze_usage_events", "silver_usage_events"}
+    state = heartbeat(config.lake)
+    assert (state["state"], state["restarts"], state["last_batch"]["landed"] > 0) == ("stopped", 1, True)
+
+
+def test_a_stream_that_keeps_dying_is_given_up_with_the_reason(make: MakeLand, monkeypatch: pytest.MonkeyPatch) -> None:
+    land = make("a")
+    land.put("a.jsonl", FIRST)
+    config = quick(land.config, limit=1)
+
+    def take(self: BronzeQuery, lines: DataFrame, batch_id: int) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(BronzeQuery, "take", take)
+    with pytest.raises(CloudlakeError, match=r"died 2 time\(s\) in a row .* the disk is full"):
+        serve_stream(lambda: land.spark, config, "run", threading.Event())
+    events = sorted(config.lake.rows("ops.stream_progress"), key=lambda row: row["at"])
+    assert [row["event"] for row in events] == ["started", "died", "started", "gave_up"]
+    found = stream_service.gather(config, datetime.now(UTC))
+    assert not found["running"] and found["lag_files"] == 1
+    assert "the stream gave up: No space left on device" in found["problem"]
+
+
+def test_a_reload_makes_the_same_table_from_bronze_whatever_became_of_it(
+    make: MakeLand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    land = make("a")
+    for name, lines in (("one.jsonl", FIRST), ("two.jsonl", SECOND)):
+        land.put(name, lines)
+        land.run()
+    lake = land.config.lake
+    columns = [*BUSINESS, "_source_file", "_ingested_at"]
+    before = land.read("silver.usage_events").select(*columns).toArrow()
+    refused, increments = land.refused(), lake.version("speed.usage_increments")
+    lake.delete("silver.usage_events", "event_id IN ('evt_3', 'evt_60')")
+    monkeypatch.setattr(silver_events, "crash_point", crash_at("reload_after_silver"))
+    with pytest.raises(InterruptedError):
+        reload_events(lambda: land.spark, land.config, "reload")
+    monkeypatch.undo()
+    assert land.run() == (0, 0, 0, 0), "what the reload had not written down is caught up"
+    done = reload_events(lambda: land.spark, land.config, "reload")
+    assert (done.landed, done.accepted, done.quarantined, done.duplicates) == (55, 44, 5, 6)
+    key = [("event_id", "ascending"), ("event_time", "ascending")]
+    assert land.read("silver.usage_events").select(*columns).toArrow().sort_by(key).equals(before.sort_by(key))
+    assert land.refused() == refused and lake.version("speed.usage_increments") == increments
+    loads = {row["load_id"] for row in lake.rows("silver.usage_events")}
+    assert len(loads) == 1 and loads.pop() % 1_000_000_000 == 0
+    counted = [row for row in lake.rows("ops.reconciliation") if row["table"] == "silver.usage_events"]
+    assert [(row["landed"], row["accepted"]) for row in counted] == [(55, 44)]
+    land.put("three.jsonl", [event(70), event(5, day=3), "broken", "worse"])
+    assert land.run() == (4, 1, 1, 2)
+    newest = max(row["load_id"] for row in lake.rows("silver.usage_events"))
+    assert newest // 1_000_000_000 > int(counted[0]["delivery"]) // 1_000_000_000, "a generation of its own"
+
+
+def crash_at(point: str) -> Callable[[str], None]:
+    def crash_point(name: str) -> None:
+        if name == point:
+            raise InterruptedError(name)
+
+    return crash_point
 
 
 def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
