@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,9 @@ from pyspark.sql import SparkSession
 ROOT = Path(__file__).resolve().parents[1]
 os.environ["SPARK_CONF_DIR"] = str(ROOT / "conf")
 os.environ["TZ"] = "UTC"
+# In a test process without a main file, importing a part of pyspark ends the process: it takes that for its own doctests.
+if not hasattr(sys.modules["__main__"], "__file__"):
+    sys.modules["__main__"].__file__ = __file__
 # Tests need little memory; every other setting is the one that production has.
 os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1500m pyspark-shell")
 # Tests run much code a few times each: Java's optimising compiler would take half of the time and never earn it back.
