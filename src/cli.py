@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from . import commands, quality_page, quarantine_commands, stream_service
-from .common.config import Config, load_config
+from .common.config import Config, load_config, require_landing
 from .common.errors import CloudlakeError, ConfigurationError
 from .common.runs import explain_failure
 
@@ -106,38 +106,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="cloudlake", description="The analytics platform of a cloud provider.")
     verbs = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    batch = _add(verbs, "batch", "Run the batch pipeline (scripts/run_batch_pipeline.sh starts it on Spark).", EXAMPLES)
-    batch.add_argument(
-        "--jobs",
-        nargs="+",
-        default=["all"],
-        metavar="JOB",
-        help="all, bronze, silver, gold, quality, serving, or tables",
-    )
-    batch.add_argument(
-        "--as-of", type=_date, metavar="DATE", help="the business date (default: the last closed day of the data)"
-    )
-    batch.add_argument(
-        "--snapshot-at", type=_time, metavar="TIME", help="the time flat exports speak of (default: each file's own)"
-    )
-    batch.add_argument(
-        "--full-reload", action="store_true", help="rebuild what comes from CSV files, and gold, from bronze"
-    )
-    batch.add_argument("--dry-run", action="store_true", help="say what a run would do, and do nothing")
-    batch.add_argument(
-        "--continue-on-failure", action="store_true", help="go on with what does not need the failed step"
-    )
-    batch.add_argument("--parallel", type=_positive, metavar="N", help="steps side by side (default: conf/lake.yaml)")
-
-    stream = _add(verbs, "stream", "Take usage events from landing to silver and the speed view.", STREAM_EXAMPLES)
-    stream.add_argument(
-        "mode",
-        choices=["start", "stop", "status", "once", "run"],
-        help="start: in the background; stop: end that one when its micro-batch has ended; status: what it does; "
-        "once: what is there, then end; run: in the foreground until stopped",
-    )
-    stream.add_argument("--master", metavar="URL", help="where Spark runs (start, once, run; through the script)")
-
+    _add_batch(verbs)
+    _add_stream(verbs)
     serve = _add(verbs, "serve", "Merge the speed and the batch view into the served tables.")
     serve.add_argument("--interval", type=_positive, metavar="SECONDS", help="again and again, this many seconds apart")
 
@@ -180,6 +150,42 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_batch(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    batch = _add(verbs, "batch", "Run the batch pipeline (scripts/run_batch_pipeline.sh starts it on Spark).", EXAMPLES)
+    batch.add_argument(
+        "--jobs",
+        nargs="+",
+        default=["all"],
+        metavar="JOB",
+        help="all, bronze, silver, gold, quality, serving, or tables",
+    )
+    batch.add_argument(
+        "--as-of", type=_date, metavar="DATE", help="the business date (default: the last closed day of the data)"
+    )
+    batch.add_argument(
+        "--snapshot-at", type=_time, metavar="TIME", help="the time flat exports speak of (default: each file's own)"
+    )
+    batch.add_argument(
+        "--full-reload", action="store_true", help="rebuild what comes from CSV files, and gold, from bronze"
+    )
+    batch.add_argument("--dry-run", action="store_true", help="say what a run would do, and do nothing")
+    batch.add_argument(
+        "--continue-on-failure", action="store_true", help="go on with what does not need the failed step"
+    )
+    batch.add_argument("--parallel", type=_positive, metavar="N", help="steps side by side (default: conf/lake.yaml)")
+
+
+def _add_stream(verbs: argparse._SubParsersAction[_Parser]) -> None:
+    stream = _add(verbs, "stream", "Take usage events from landing to silver and the speed view.", STREAM_EXAMPLES)
+    stream.add_argument(
+        "mode",
+        choices=["start", "stop", "status", "once", "run"],
+        help="start: in the background; stop: end that one when its micro-batch has ended; status: what it does; "
+        "once: what is there, then end; run: in the foreground until stopped",
+    )
+    stream.add_argument("--master", metavar="URL", help="where Spark runs (start, once, run; through the script)")
+
+
 def _add_quarantine(verbs: argparse._SubParsersAction[_Parser]) -> None:
     refused = _add(
         verbs, "quarantine", "What was refused and why; let it enter, corrected or not, or discard it.", REFUSED
@@ -209,25 +215,26 @@ def _add_quarantine(verbs: argparse._SubParsersAction[_Parser]) -> None:
 
 
 def _add_alerts(verbs: argparse._SubParsersAction[_Parser]) -> None:
-    alerts = verbs.add_parser(
-        "alerts",
-        help="What is wrong now: list it, take it on, silence it, tell people again.",
-        epilog=ALERT_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    alerts = _add(
+        verbs, "alerts", "What is wrong now: list it, take it on, silence it, tell people again.", ALERT_EXAMPLES
     )
     actions = alerts.add_subparsers(dest="action", required=True, metavar="ACTION", parser_class=_Parser)
-    listed = _add(actions, "list", "The alerts that are not resolved, the gravest first.")
+    listed = _add(actions, "list", "The alerts that are not resolved, the gravest first.", within=True)
     listed.add_argument("--status", choices=["open", "acknowledged", "resolved"], help="only these")
     listed.add_argument("--json", action="store_true", help="as JSON")
-    ack = _add(actions, "ack", "Take an alert on: nobody else is told, and it stays so while the trouble lasts.")
+    ack = _add(
+        actions, "ack", "Take an alert on: nobody else is told, and it stays so while the trouble lasts.", within=True
+    )
     ack.add_argument("id", metavar="ID", help="the alert's id, or its beginning")
-    silence = _add(actions, "silence", "Tell nobody of an alert, or of a rule's alerts, until a time.")
+    silence = _add(actions, "silence", "Tell nobody of an alert, or of a rule's alerts, until a time.", within=True)
     what = silence.add_mutually_exclusive_group(required=True)
     what.add_argument("id", nargs="?", metavar="ID", help="the alert's id, or its beginning")
     what.add_argument("--rule", metavar="R", help="every alert of a rule of conf/streaming.yaml")
     silence.add_argument("--org", metavar="O", help="with --rule: only those of one organisation")
     silence.add_argument("--until", type=_time, required=True, metavar="TIME", help="such as 2025-08-31T18:00:00Z")
-    resend = _add(actions, "resend", "Tell every target of one alert again; without ID, deliver what was kept.")
+    resend = _add(
+        actions, "resend", "Tell every target of one alert again; without ID, deliver what was kept.", within=True
+    )
     resend.add_argument("id", nargs="?", metavar="ID", help="the alert's id, or its beginning")
 
 
@@ -310,19 +317,6 @@ def require_java() -> None:
         where = f"in JAVA_HOME ({home})" if home else "on the PATH"
         raise ConfigurationError(
             f"Java: none found {where}; install Java 17 or newer, or run scripts/setup_environment.sh"
-        )
-
-
-def require_landing(landing: Path) -> None:
-    """Check that the landing folder exists.
-
-    Raises:
-        ConfigurationError: it does not.
-    """
-    if not landing.is_dir():
-        raise ConfigurationError(
-            f"{landing}: there is no such landing folder; name it with --landing, or make one with "
-            f"scripts/generate_landing_data.py --out {landing}"
         )
 
 

@@ -10,14 +10,15 @@ import threading
 import time
 from collections.abc import Collection, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from . import console, dictionary_page
 from .batch import bronze_ingestion, pipeline, quality_audit
 from .common import gates
-from .common.config import Config
-from .common.errors import ConfigurationError, LockedError
+from .common.config import Config, require_landing
+from .common.errors import LockedError
 from .common.runs import (
     Expected,
     Step,
@@ -51,43 +52,10 @@ def batch(config: Config, arguments: argparse.Namespace, replayed: Mapping[str, 
     run_id = new_run_id(now)
     with ExitStack() as stack:
         sessions = Sessions("cloudlake-batch")
-        steps = [
-            *pipeline.table_steps(sessions, config, options, run_id, now),
-            _stream_step(sessions, config, run_id, stack, options.full_reload),
-            Step(
-                "quality",
-                (),
-                lambda: quality_audit.audit(
-                    sessions,
-                    config,
-                    run_id=run_id,
-                    now=now_utc(),
-                    parallel=options.parallel,
-                    full_reload=options.full_reload,
-                ),
-                lambda expected: quality_audit.describe(config, options.full_reload, expected),
-                waits=tuple(table.name for table in config.registry.layer("silver", "gold")),
-            ),
-            Step(
-                "publish",
-                ("quality",),
-                lambda: publish.publish(config, run_id),
-                lambda expected: "puts what was built in force",
-                waits=tuple(table.name for table in config.registry.layer("gold")),
-                closing=True,
-            ),
-            _alerts_step(config, run_id),
-            *(_serving_step(config, table, run_id) for table in serving_layer.SERVED),
-        ]
+        steps = _steps(sessions, config, options, run_id, now, stack)
         chosen = pipeline.select(steps, options.jobs, config.registry)
-        if (
-            any(step.name.startswith("bronze.") or step.name == EVENTS for step in chosen)
-            and not config.landing.is_dir()
-        ):
-            raise ConfigurationError(
-                f"{config.landing}: there is no such landing folder; name it with --landing, or make one with "
-                f"scripts/generate_landing_data.py --out {config.landing}"
-            )
+        if any(step.name.startswith("bronze.") or step.name == EVENTS for step in chosen):
+            require_landing(config.landing)
         if options.dry_run:
             return _dry_run(chosen, config)
         sources = [t for t in config.registry.layer("bronze") if t.file and t.name in {step.name for step in chosen}]
@@ -112,6 +80,40 @@ def batch(config: Config, arguments: argparse.Namespace, replayed: Mapping[str, 
             verbose=arguments.verbose,
         )
         return _conclude(config, run_id, started, records, vars(arguments))
+
+
+def _steps(
+    sessions: Sessions, config: Config, options: pipeline.Options, run_id: str, now: datetime, stack: ExitStack
+) -> list[Step]:
+    """Return every step of a batch run; `stack` keeps the stream's lock that a step takes until the run ends."""
+    return [
+        *pipeline.table_steps(sessions, config, options, run_id, now),
+        _stream_step(sessions, config, run_id, stack, options.full_reload),
+        Step(
+            "quality",
+            (),
+            lambda: quality_audit.audit(
+                sessions,
+                config,
+                run_id=run_id,
+                now=now_utc(),
+                parallel=options.parallel,
+                full_reload=options.full_reload,
+            ),
+            lambda expected: quality_audit.describe(config, options.full_reload, expected),
+            waits=tuple(table.name for table in config.registry.layer("silver", "gold")),
+        ),
+        Step(
+            "publish",
+            ("quality",),
+            lambda: publish.publish(config, run_id),
+            lambda expected: "puts what was built in force",
+            waits=tuple(table.name for table in config.registry.layer("gold")),
+            closing=True,
+        ),
+        _alerts_step(config, run_id),
+        *(_serving_step(config, table, run_id) for table in serving_layer.SERVED),
+    ]
 
 
 def _lock_for_reload(config: Config, run_id: str, stack: ExitStack) -> None:

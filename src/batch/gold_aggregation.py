@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -34,12 +35,11 @@ ROWS_PER_FILE = 100_000
 class Pins:
     """The state of silver that one run computes gold from: a version of each table, the business date, the load_id.
 
-    The versions are taken at once, without Spark; the date and the load_id are read when a mart that has something
-    to do asks for them.
+    All of it is read without Spark; the date and the load_id when a mart that has something to do asks for them.
     """
 
-    def __init__(self, sessions: Sessions, config: Config, as_of: date | None) -> None:
-        self._sessions, self._config, self._as_of = sessions, config, as_of
+    def __init__(self, config: Config, as_of: date | None) -> None:
+        self._lake, self._as_of = config.lake, as_of
         self._lock = threading.Lock()
         self.versions = {table.name: config.lake.version(table.name) for table in config.registry.layer("silver")}
 
@@ -65,13 +65,14 @@ class Pins:
 
     @cached_property
     def _read_newest(self) -> tuple[date | None, int]:
-        version = self.versions[EVENTS]
-        if version < 0:
+        lake, version = self._lake, self.versions[EVENTS]
+        days = lake.partition_values(EVENTS, "usage_date", version) if version >= 0 else set()
+        if not days:
             return None, 0
-        events = self._config.lake.read(self._sessions(), EVENTS, version)
-        closed = F.to_date(F.max("event_time") - F.expr("INTERVAL 23 HOURS"))
-        day, load_id = events.agg(closed, F.max("load_id")).collect()[0]
-        return day, load_id or 0
+        # The newest event lies in the newest partition, so what is read is a day, not the history.
+        newest = lake.read_small(EVENTS, version, ["event_time"], [("usage_date", "=", date.fromisoformat(max(days)))])
+        closed = pc.max(newest["event_time"]).as_py() - timedelta(hours=23)
+        return closed.date(), int(lake.newest(EVENTS, "load_id", version))
 
 
 def build(
@@ -84,21 +85,20 @@ def build(
     """
     lake, mart = config.lake, MARTS[table.name]
     lake.create(table)
-    wanted = note_of(config, table, pins.versions)
+    found, wanted = lake.last_note(table.name), note_of(config, table, pins.versions)
     if mart.takes_as_of:
-        found = lake.last_note(table.name)
         is_known = found.get("date_source") == pins.date_source
         day = found["as_of"] if is_known else pins.business_date
         wanted |= {"date_source": pins.date_source, "as_of": str(day)}
         if day is None:
             return StepResult(skipped=True, message="no events yet, so no business date; name one with --as-of")
-    what = Plan(None, "--full-reload") if full_reload else plan(config, table, wanted)
+    what = Plan(None, "--full-reload") if full_reload else plan(config, table, found, wanted)
     if what.is_nothing:
         return StepResult(skipped=True, message=what.reason)
     load_id = pins.load_id if EVENTS in config.registry.upstream([table.name]) else 0
     note = wanted | {"run_id": run_id, "load_id": load_id}
     where = None if what.parts is None else f"{mart.part} IN ({sql_list(what.parts)})"
-    rows = computed(sessions(), config, table, wanted, pins, what)
+    rows = computed(sessions(), config, table, wanted, what)
     if mart.is_large:
         count = _write_large(lake, rows, table, where, note)
     else:
@@ -124,9 +124,7 @@ def _write_large(lake: Lake, rows: DataFrame, table: Table, where: str | None, n
     return count
 
 
-def computed(
-    spark: SparkSession, config: Config, table: Table, note: Mapping[str, Any], pins: Pins, what: Plan
-) -> DataFrame:
+def computed(spark: SparkSession, config: Config, table: Table, note: Mapping[str, Any], what: Plan) -> DataFrame:
     """Return the rows that the plan asks for, computed from the input versions that the note names."""
     mart = MARTS[table.name]
     inputs = [config.lake.read(spark, name, version) for name, version in note["inputs"].items()]
@@ -161,14 +159,13 @@ def check(rows: pa.Table, table: Table) -> None:
 def describe(config: Config, table: Table, as_of: date | None, full_reload: bool, expected: Expected) -> str:
     """Say what a run would do with the mart, and why; what it would change is added to `expected`."""
     mart = MARTS[table.name]
-    wanted = note_of(config, table, {})
+    found, wanted = config.lake.last_note(table.name), note_of(config, table, {})
     if mart.takes_as_of:
-        found = config.lake.last_note(table.name)
         moves = as_of is None and (
             EVENTS in expected or found.get("date_source") != f"{EVENTS}@{config.lake.version(EVENTS)}"
         )
         wanted["as_of"] = None if moves else str(as_of or found.get("as_of"))
-    what = Plan(None, "--full-reload") if full_reload else plan(config, table, wanted, expected)
+    what = Plan(None, "--full-reload") if full_reload else plan(config, table, found, wanted, expected)
     if what.is_nothing:
         return f"skips it: {what.reason}"
     expected[table.name] = what.parts

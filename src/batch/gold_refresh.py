@@ -66,18 +66,20 @@ def note_of(config: Config, table: Table, versions: Mapping[str, int]) -> dict[s
     return {"inputs": inputs, "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16]}
 
 
-def plan(config: Config, table: Table, wanted: Mapping[str, Any], expected: Expected | None = None) -> Plan:
+def plan(
+    config: Config, table: Table, found: Mapping[str, Any], wanted: Mapping[str, Any], expected: Expected | None = None
+) -> Plan:
     """Say what must be rebuilt for a mart to be what its inputs make it.
 
     Args:
         config: the lake and the contracts.
         table: the mart.
+        found: the note that the mart carries, {} where it was never built.
         wanted: the note that the mart will carry: `inputs` (table → version), `fingerprint`, and `as_of` where the
             mart depends on the business date.
         expected: inputs that will have changed by then.
     """
     expected = expected or {}
-    found = config.lake.last_note(table.name)
     if not found:
         return Plan(None, "it is built for the first time")
     if found.get("fingerprint") != wanted["fingerprint"]:

@@ -36,8 +36,8 @@ class Options:
 class Pinned:
     """The state of silver a run computes gold from, taken once, when the first mart asks."""
 
-    def __init__(self, sessions: Sessions, config: Config, as_of: date | None) -> None:
-        self._arguments = (sessions, config, as_of)
+    def __init__(self, config: Config, as_of: date | None) -> None:
+        self._arguments = (config, as_of)
         self._lock = threading.Lock()
         self._pins: gold_aggregation.Pins | None = None
 
@@ -52,7 +52,7 @@ class Pinned:
 def table_steps(sessions: Sessions, config: Config, options: Options, run_id: str, now: datetime) -> list[Step]:
     """Return the steps of bronze, silver and gold that a batch run owns, with their edges from the contracts."""
     silver = tuple(table.name for table in config.registry.layer("silver"))
-    pins = Pinned(sessions, config, options.as_of)
+    pins = Pinned(config, options.as_of)
     steps = []
     for table in config.registry.layer("bronze", "silver", "gold"):
         if table.writer != "batch":

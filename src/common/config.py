@@ -279,6 +279,19 @@ def load_config(conf: str | None = None, lake: str | None = None, landing: str |
     return Config(folder, landing_root.resolve(), Lake(lake_root.resolve()), settings, stream, registry)
 
 
+def require_landing(landing: Path) -> None:
+    """Check that the landing folder exists.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
+    if not landing.is_dir():
+        raise ConfigurationError(
+            f"{landing}: there is no such landing folder; name it with --landing, or make one with "
+            f"scripts/generate_landing_data.py --out {landing}"
+        )
+
+
 def _load(path: Path, model: type[Any], besides: tuple[str, ...], faults: list[str]) -> Any:
     try:
         content = read_yaml(path)

@@ -93,7 +93,7 @@ def committing(
 
     The settings belong to the session: steps that run side by side need a session each (`spark.newSession()`).
     """
-    settings = {_NOTE: json.dumps(note or {}, sort_keys=True, default=str)}
+    settings = {_NOTE: _note_text(note)}
     if transaction is not None:
         settings |= {_TXN_APP: transaction.app, _TXN_VERSION: str(transaction.version)}
     with table_lock(path):
@@ -205,15 +205,40 @@ def replace_path(
 def _commit(
     writer: Any, path: str | os.PathLike[str], note: Mapping[str, Any] | None, transaction: Transaction | None
 ) -> None:
-    writer = writer.option("userMetadata", json.dumps(note or {}, sort_keys=True, default=str))
+    writer = writer.option("userMetadata", _note_text(note))
     if transaction is not None:
         writer = writer.option("txnAppId", transaction.app).option("txnVersion", transaction.version)
     with table_lock(path):
         writer.save(str(path))
 
 
-def _noted(note: Mapping[str, Any] | None) -> CommitProperties:
-    return CommitProperties(custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)})
+def noted(note: Mapping[str, Any] | None) -> CommitProperties:
+    """Return the properties of a commit without Spark that carries a note."""
+    return CommitProperties(custom_metadata={"userMetadata": _note_text(note)})
+
+
+def _note_text(note: Mapping[str, Any] | None) -> str:
+    return json.dumps(note or {}, sort_keys=True, default=str)
+
+
+def read_small_path(
+    path: str,
+    version: int | None = None,
+    columns: Sequence[str] | None = None,
+    filters: Sequence[tuple[str, str, Any]] | None = None,
+) -> pa.Table:
+    """Read the small table at `path`, or the few rows that satisfy `filters` (column, operator, value), without Spark."""
+    delta, files = DeltaTable(path, version=version), _files_of(path)
+    wanted = list(columns) if columns else None
+    if not filters:
+        return delta.to_pyarrow_table(columns=wanted, filesystem=files)
+    try:
+        return delta.to_pyarrow_table(columns=wanted, filters=list(filters), filesystem=files)
+    except pa.ArrowNotImplementedError:
+        # delta-rs writes text that it has changed as string_view, for which Arrow's scan has no comparison.
+        needed = list(dict.fromkeys([*wanted, *(name for name, _, _ in filters)])) if wanted else None
+        rows = delta.to_pyarrow_table(columns=needed, filesystem=files).filter(filters_to_expression(list(filters)))
+        return rows.select(wanted) if wanted else rows
 
 
 def _files_of(path: str) -> SubTreeFileSystem:
@@ -306,18 +331,7 @@ class Lake:
         filters: Sequence[tuple[str, str, Any]] | None = None,
     ) -> pa.Table:
         """Read a small table, or the few rows that satisfy `filters` (column, operator, value), without Spark."""
-        path = self.path(table)
-        delta, files = DeltaTable(path, version=version), _files_of(path)
-        wanted = list(columns) if columns else None
-        if not filters:
-            return delta.to_pyarrow_table(columns=wanted, filesystem=files)
-        try:
-            return delta.to_pyarrow_table(columns=wanted, filters=list(filters), filesystem=files)
-        except pa.ArrowNotImplementedError:
-            # delta-rs writes text that it has changed as string_view, for which Arrow's scan has no comparison.
-            needed = list(dict.fromkeys([*wanted, *(name for name, _, _ in filters)])) if wanted else None
-            rows = delta.to_pyarrow_table(columns=needed, filesystem=files).filter(filters_to_expression(list(filters)))
-            return rows.select(wanted) if wanted else rows
+        return read_small_path(self.path(table), version, columns, filters)
 
     def rows(self, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a small table ([] where it does not exist yet)."""
@@ -429,7 +443,7 @@ class Lake:
         """Delete the rows that satisfy a SQL condition, without Spark, in one commit."""
         path = self.path(table)
         with table_lock(path):
-            DeltaTable(path).delete(where, commit_properties=_noted(note))
+            DeltaTable(path).delete(where, commit_properties=noted(note))
 
     def update_small(
         self, table: Table, changes: Sequence[Mapping[str, Any]], note: Mapping[str, Any] | None = None
@@ -446,18 +460,15 @@ class Lake:
         (key,) = table.key
         schema = arrow_schema(table)
         told = pa.Table.from_pylist([dict(row) for row in changes], pa.schema([schema.field(n) for n in changes[0]]))
-        properties = CommitProperties(
-            custom_metadata={"userMetadata": json.dumps(note or {}, sort_keys=True, default=str)}
-        )
-        path = self.path(table.name)
-        with table_lock(path):
-            # Written anew as a whole: what delta-rs's own UPDATE writes, Arrow can't filter by text (string_view).
-            rows = DeltaTable(path).to_pyarrow_table().cast(schema)
-            place = pc.index_in(rows[key], value_set=told[key].combine_chunks())
+
+        def changed(kept: pa.Table) -> Revision:
+            place = pc.index_in(kept[key], value_set=told[key].combine_chunks())
+            rows, place = kept.filter(pc.is_valid(place)), place.drop_null()
             for name in told.column_names:
-                values = pc.if_else(pc.is_valid(place), told[name].take(pc.fill_null(place, 0)), rows[name])
-                rows = rows.set_column(rows.column_names.index(name), schema.field(name), values)
-            write_deltalake(path, rows, mode="overwrite", commit_properties=properties)
+                rows = rows.set_column(rows.column_names.index(name), schema.field(name), told[name].take(place))
+            return Revision(rows)
+
+        self.revise(table, changed, note)
 
     def append(
         self,
@@ -479,17 +490,13 @@ class Lake:
         keys: Sequence[str],
         *,
         note: Mapping[str, Any] | None = None,
-        delete_missing: bool = False,
     ) -> None:
-        """Upsert rows by key in one commit; `delete_missing` removes keys that `rows` does not hold."""
+        """Upsert rows by key in one commit."""
         path = self.path(table)
         condition = " AND ".join(f"kept.{key} = new.{key}" for key in keys)
         with committing(spark, path, note):
             merge = delta_table(spark, path).alias("kept").merge(rows.alias("new"), condition)
-            merge = merge.whenMatchedUpdateAll().whenNotMatchedInsertAll()
-            if delete_missing:
-                merge = merge.whenNotMatchedBySourceDelete()
-            merge.execute()
+            merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
 
     def append_small(
         self, rows: Sequence[Mapping[str, Any]], table: Table, note: Mapping[str, Any] | None = None
@@ -501,7 +508,7 @@ class Lake:
         data = pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(table))
         path = self.path(table.name)
         with table_lock(path):
-            write_deltalake(path, data, mode="append", commit_properties=_noted(note))
+            write_deltalake(path, data, mode="append", commit_properties=noted(note))
 
     def revise(
         self, table: Table, revise: Callable[[pa.Table], Revision], note: Mapping[str, Any] | None = None
@@ -523,7 +530,7 @@ class Lake:
             if rows is not None:
                 anew = stored.column_names != table.column_names
                 mode: Literal["overwrite"] | None = "overwrite" if anew else None
-                write_deltalake(path, rows, mode="overwrite", schema_mode=mode, commit_properties=_noted(note))
+                write_deltalake(path, rows, mode="overwrite", schema_mode=mode, commit_properties=noted(note))
         return revision
 
     def replace_small(
@@ -549,7 +556,7 @@ class Lake:
                 mode="overwrite",
                 predicate=where,
                 schema_mode="overwrite" if anew else None,
-                commit_properties=_noted(note),
+                commit_properties=noted(note),
             )
 
     def replace(

@@ -20,12 +20,12 @@ from pyspark.sql import functions as F
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
+from ..common.quarantine import ENTRY
 from ..common.runs import now_utc
 from .generations import Checkpoint, begin, checkpoint_folder, resume
 
 BRONZE = "bronze.usage_events"
 JOB = "bronze_usage_events"
-REPLAYED = "replay:"
 # A file is new if its path is: Spark's default forgets, and skips, files a week older than the newest.
 _MAX_FILE_AGE = "36500d"
 
@@ -151,7 +151,7 @@ class BronzeQuery:
 
     def _files_in_bronze(self) -> set[str]:
         names = self.config.lake.read(self.spark, BRONZE).select("_source_file").distinct().collect()
-        return {row[0] for row in names if not row[0].startswith(REPLAYED)}
+        return {row[0] for row in names if not row[0].startswith(ENTRY)}
 
     def reconcile_files(self) -> list[str]:
         """Compare the landing folder with what was read: ingest what Spark passed over, and return the warnings."""

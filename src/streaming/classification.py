@@ -14,6 +14,7 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from ..common import quarantine
 from ..common.usage import EventModel
 
 KEY = ("event_id", "usage_date")
@@ -81,7 +82,7 @@ def _settle_refused(rows: DataFrame, refused_earlier: DataFrame | None, model: E
     """A refused line that was refused before, or twice in this batch, is kept once; the others are duplicates."""
     is_refused = F.col("_outcome") == "quarantined"
     payload = F.when(is_refused, F.make_valid_utf8("raw"))
-    identity = F.when(is_refused, F.sha2(F.concat_ws("\n", F.lit(model.contract.name), payload), 256))
+    identity = F.when(is_refused, quarantine.identity(model.contract.name, payload))
     rows = rows.withColumns({"payload": payload, "quarantine_id": identity})
     if refused_earlier is not None:
         known = refused_earlier.select("quarantine_id", F.lit(True).alias("_known"))

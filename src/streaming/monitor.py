@@ -30,7 +30,8 @@ from ..common.config import Config
 from ..common.lake import Lake
 from ..common.runs import now_utc
 from .bronze_events import BronzeQuery, EventFile, list_files
-from .silver_events import RECONCILIATION, SILVER, Counts, SilverQuery
+from .counts import Counts
+from .silver_events import RECONCILIATION, SILVER, SilverQuery
 
 PROGRESS = "ops.stream_progress"
 _FLUSH_SECONDS = 30.0

@@ -64,12 +64,12 @@ def _keep_running(
         try:
             monitor.beat(at_once=True)
             last = run_continuously(session, config, run_id, stop, monitor)
-            last.count(result)
+            last.add(result)
             result = last
             break
         except Exception as error:
             reason = explain_failure(error)
-            result.count(monitor.take_totals())
+            result.add(monitor.take_totals())
             if stop.is_set():  # The service manager has told Spark's process to end as well; the next run goes on.
                 print(f"warning: the stream was cut off while it ended: {reason}", file=sys.stderr)
                 break

@@ -8,10 +8,9 @@ rows of its load_id, and takes its counts from silver's note. So it ends as if n
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
@@ -31,6 +30,7 @@ from ..common.schemas import arrow_schema
 from ..common.usage import EventModel, increments, read_events
 from .bronze_events import BRONZE
 from .classification import IS_REFUSED, IS_VALID, fingerprint, quarantine_rows, suspect_fingerprints, verdicts
+from .counts import Counts, count_outcomes
 from .generations import LOADS_PER_GENERATION, Checkpoint, begin, raise_generation, resume
 
 SILVER = "silver.usage_events"
@@ -38,18 +38,6 @@ QUARANTINE = "quarantine.usage_events"
 INCREMENTS = "speed.usage_increments"
 RECONCILIATION = "ops.reconciliation"
 JOB = "silver_usage_events"
-
-
-@dataclass
-class Counts:
-    """Where the lines of a micro-batch went. The reasons count refused lines, the flags accepted ones."""
-
-    landed: int = 0
-    accepted: int = 0
-    quarantined: int = 0
-    duplicates: int = 0
-    reasons: dict[str, int] = field(default_factory=dict)
-    flags: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -169,7 +157,8 @@ class SilverQuery:
         crash_point("stream_after_increments")
         self._reconcile(self._note(load, counts))
         crash_point("stream_after_reconciliation")
-        self._add(counts)
+        self.micro_batches += 1
+        self.totals.add(counts)
         self.done_version = load.to_version
         self.counted = {number: found for number, found in self.counted.items() if number >= batch_id - 10}
         self.counted[batch_id] = counts
@@ -223,7 +212,7 @@ class SilverQuery:
             yield Classified(
                 accepted.select(*self.model.contract.column_names).repartition("usage_date"),
                 quarantine_rows(decided, load_id, self.run_id, F.lit(now_utc())),
-                _count(plain, decided, sum(dates.values()), self._warnings()),
+                count_outcomes(plain, decided, sum(dates.values()), self._warnings()),
             )
 
     def _refused_earlier(self, spark: SparkSession, load_id: int) -> DataFrame | None:
@@ -340,13 +329,6 @@ class SilverQuery:
             "counts": asdict(counts),
         }
 
-    def _add(self, counts: Counts) -> None:
-        self.micro_batches += 1
-        self.totals.landed += counts.landed
-        self.totals.accepted += counts.accepted
-        self.totals.quarantined += counts.quarantined
-        self.totals.duplicates += counts.duplicates
-
     # --- what was committed before ---
 
     def _note_of(self, load_id: int) -> dict[str, Any]:
@@ -413,33 +395,3 @@ def _persisted(rows: DataFrame) -> Iterator[None]:
         yield
     finally:
         rows.unpersist()
-
-
-def _count(plain: DataFrame, decided: DataFrame, landed: int, warnings: Iterable[str]) -> Counts:
-    """Count each outcome where it is decided (together they must be every line), and the warn rules accepted rows break.
-
-    Raises:
-        CloudlakeError: they are not; the micro-batch fails before anything of it is written.
-    """
-    outcomes: Counter[str] = Counter()
-    reasons: Counter[str] = Counter()
-    flags: Counter[str] = Counter()
-    raised = [F.count_if(F.array_contains("quality_flags", name)).alias(name) for name in warnings]
-    found = plain.agg(F.count(F.lit(1)).alias("_rows"), *raised).collect()[0].asDict()
-    outcomes["accepted"] += found.pop("_rows")
-    flags.update({name: number for name, number in found.items() if number})
-    groups = decided.groupBy("_outcome", "_reasons", "quality_flags").count()
-    for outcome, broken, warned, number in groups.collect():
-        outcomes[outcome] += number
-        if outcome == "quarantined":
-            reasons.update(dict.fromkeys(broken, number))
-        if outcome == "accepted":
-            flags.update(dict.fromkeys(warned, number))
-    counts = Counts(
-        landed, outcomes["accepted"], outcomes["quarantined"], outcomes["duplicate"], dict(reasons), dict(flags)
-    )
-    if landed != counts.accepted + counts.quarantined + counts.duplicates:
-        raise CloudlakeError(
-            f"{SILVER}: {landed} lines landed, but {dict(outcomes)}; nothing of this micro-batch was written"
-        )
-    return counts

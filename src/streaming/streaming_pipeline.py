@@ -9,42 +9,32 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.streaming.query import StreamingQuery
 
-from ..common.config import Config
+from ..common.config import Config, require_landing
 from ..common.errors import CloudlakeError, ConfigurationError
 from .bronze_events import BRONZE, BronzeQuery
+from .counts import Counts
 from .lookout import Lookout, look_once
 from .monitor import Monitor
-from .silver_events import Counts, SilverQuery
+from .silver_events import SilverQuery
 
 _POLL_SECONDS = 0.2
 
 
 @dataclass
-class StreamResult:
+class StreamResult(Counts):
     """What a stretch of stream did; load_id is the largest that silver holds, None where it holds nothing."""
 
-    landed: int = 0
-    accepted: int = 0
-    quarantined: int = 0
-    duplicates: int = 0
     micro_batches: int = 0
     load_id: int | None = None
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
-
-    def count(self, earlier: StreamResult | Counts) -> None:
-        """Count in what an earlier stretch of the same run did before it died."""
-        self.landed += earlier.landed
-        self.accepted += earlier.accepted
-        self.quarantined += earlier.quarantined
-        self.duplicates += earlier.duplicates
 
 
 class _Stopped(Exception):
@@ -91,10 +81,7 @@ def reload_events(session: Callable[[], SparkSession], config: Config, run_id: s
     silver = SilverQuery(session, config, run_id)
     counts = silver.reload()
     return StreamResult(
-        landed=counts.landed,
-        accepted=counts.accepted,
-        quarantined=counts.quarantined,
-        duplicates=counts.duplicates,
+        **asdict(counts),
         micro_batches=1,
         load_id=silver.largest_load_id(),
         seconds=result.seconds + time.monotonic() - started,
@@ -143,11 +130,7 @@ def run_continuously(
 
 
 def _require_landing(config: Config) -> None:
-    if not config.landing.is_dir():
-        raise ConfigurationError(
-            f"{config.landing}: there is no such landing folder; name it with --landing, or make one with "
-            f"scripts/generate_landing_data.py --out {config.landing}"
-        )
+    require_landing(config.landing)
     if set(str(config.landing)) & set("*?[]{}\\"):
         raise ConfigurationError(
             f"{config.landing}: Spark's file source takes * ? [ ] {{ }} and \\ for a pattern; give the landing folder another name"
@@ -196,12 +179,8 @@ def _raise_failure(job: BronzeQuery | SilverQuery, query: StreamingQuery) -> Non
 
 
 def _result(silver: SilverQuery, started: float, warnings: list[str]) -> StreamResult:
-    totals = silver.totals
     return StreamResult(
-        landed=totals.landed,
-        accepted=totals.accepted,
-        quarantined=totals.quarantined,
-        duplicates=totals.duplicates,
+        **asdict(silver.totals),
         micro_batches=silver.micro_batches,
         load_id=silver.largest_load_id(),
         seconds=time.monotonic() - started,

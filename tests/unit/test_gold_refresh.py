@@ -51,7 +51,7 @@ def _noted(note: dict[str, Any]) -> Any:
 
 def planned(config: Config, mart: str, expected: Expected | None = None, **more: Any) -> Any:
     table = config.registry[mart]
-    return plan(config, table, note_of(config, table, {}) | more, expected)
+    return plan(config, table, config.lake.last_note(mart), note_of(config, table, {}) | more, expected)
 
 
 def test_a_mart_is_built_whole_once_and_then_by_the_days_that_changed(config: Config) -> None:

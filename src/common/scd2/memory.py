@@ -16,11 +16,20 @@ from typing import Any
 
 import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
-from deltalake.transaction import CommitProperties
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from ..lake import append_path, commits_of, committing, is_table, read_path, table_lock, version_of
+from ..lake import (
+    append_path,
+    commits_of,
+    committing,
+    is_table,
+    noted,
+    read_path,
+    read_small_path,
+    table_lock,
+    version_of,
+)
 from .replay import ABSENT
 from .shape import PROPERTY, Shape, Time, as_dict, literal, taken
 
@@ -115,13 +124,13 @@ def recall(target: str) -> Memory:
     if not is_table(path):
         return Memory(path, (), -1, -1)
     names = ["_told", "_at", "_columns", "_changes", "_no_word", "_missing"]
-    table = DeltaTable(path)
-    rows = table.to_pyarrow_table(filters=[("_record", "=", "telling")], columns=names).to_pylist()
+    version = version_of(path)
+    rows = read_small_path(path, version, names, [("_record", "=", "telling")]).to_pylist()
     tellings = tuple(
         Telling(row["_told"], row["_at"], row["_columns"], row["_changes"], row["_no_word"], row["_missing"])
         for row in rows
     )
-    return Memory(path, tellings, table.version(), last_applied(target))
+    return Memory(path, tellings, version, last_applied(target))
 
 
 def last_applied(target: str) -> int:
@@ -224,11 +233,10 @@ def _schema(path: str) -> pa.Schema:
 
 
 def _append(path: str, rows: pa.Table, note: dict[str, Any]) -> None:
-    properties = CommitProperties(custom_metadata={"userMetadata": json.dumps(note, sort_keys=True, default=str)})
     with table_lock(path):
         table = DeltaTable(path)
         schema = pa.schema(table.schema().to_arrow())
         missing = [name for name in schema.names if name not in rows.column_names]
         for name in missing:
             rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.field(name).type))
-        write_deltalake(table, rows.select(schema.names).cast(schema), mode="append", commit_properties=properties)
+        write_deltalake(table, rows.select(schema.names).cast(schema), mode="append", commit_properties=noted(note))
