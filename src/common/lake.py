@@ -24,6 +24,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import Transaction as AppTransaction
 from deltalake.exceptions import DeltaError
 from pyarrow.dataset import Dataset
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
@@ -212,9 +213,10 @@ def _commit(
         writer.save(str(path))
 
 
-def noted(note: Mapping[str, Any] | None) -> CommitProperties:
-    """Return the properties of a commit without Spark that carries a note."""
-    return CommitProperties(custom_metadata={"userMetadata": _note_text(note)})
+def noted(note: Mapping[str, Any] | None, transaction: Transaction | None = None) -> CommitProperties:
+    """Return the properties of a commit without Spark that carries a note, and names its write where it has a name."""
+    named = None if transaction is None else [AppTransaction(transaction.app, transaction.version)]
+    return CommitProperties(custom_metadata={"userMetadata": _note_text(note)}, app_transactions=named)
 
 
 def _note_text(note: Mapping[str, Any] | None) -> str:
@@ -502,13 +504,25 @@ class Lake:
         self, rows: Sequence[Mapping[str, Any]], table: Table, note: Mapping[str, Any] | None = None
     ) -> None:
         """Append a few rows without Spark, in one commit (the `ops` tables)."""
-        if not rows:
-            return
+        if rows:
+            self.append_arrow(pa.Table.from_pylist([dict(row) for row in rows], arrow_schema(table)), table, note=note)
+
+    def append_arrow(
+        self,
+        rows: pa.Table | pa.RecordBatchReader,
+        table: Table,
+        *,
+        note: Mapping[str, Any] | None = None,
+        transaction: Transaction | None = None,
+    ) -> None:
+        """Append rows without Spark, in one commit; batches go as they come. A repetition of a transaction is skipped."""
         self.create(table)
-        data = pa.Table.from_pylist([dict(row) for row in rows], schema=arrow_schema(table))
         path = self.path(table.name)
         with table_lock(path):
-            write_deltalake(path, data, mode="append", commit_properties=noted(note))
+            if transaction is None or not self.has_transaction(table.name, transaction):
+                write_deltalake(
+                    path, rows.cast(arrow_schema(table)), mode="append", commit_properties=noted(note, transaction)
+                )
 
     def revise(
         self, table: Table, revise: Callable[[pa.Table], Revision], note: Mapping[str, Any] | None = None

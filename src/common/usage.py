@@ -13,6 +13,7 @@ conf/, says so (`plain_line`), and such a line is parsed once and cast without f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
@@ -44,10 +45,13 @@ _STRICT_JSON = {
 _PLAIN_BYTES = 4096
 _PLAIN_TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"'
 _PLAIN_TEXT = r'"[!#-\[\]-~]++"'
-_PLAIN_NUMBER = r'(?:-?(?:0|[1-9]\d{0,6})(?:[.]\d{1,8})?(?:e-\d{1,2})?|"[-+.0-9]{1,20}")'
+_PLAIN_VERSION = r"\d{1,4}"
+_PLAIN_DIGITS = 8
 _VERSION = "schema_version"
 _TIMESTAMP = "timestamp"
+_COST_FIELD = "cost_usd_increment"
 _EXACT_COST = "decimal(38,26)"
+_INTEGERS = ("int", "bigint")
 BUCKET_MINUTES = 15
 
 
@@ -96,24 +100,50 @@ def plain_line(model: EventModel) -> str:
     """Return the pattern of a line that needs no care; a line that does not match may still be an event.
 
     One flat JSON object of known fields, each at most once, because in their order: those of the oldest version, the
-    version, what later versions added. Texts are ASCII without blanks or escapes, numbers have at most 15 digits
-    (Spark passes numbers through double, exact to there), the time is in UTC to the second.
+    version, what later versions added. Texts are ASCII without blanks or escapes, the time is in UTC to the second,
+    numbers fit their column's type.
     """
     oldest, *later = [fields for _, fields in sorted(model.schema_versions.items())]
     in_order = dict.fromkeys([*oldest, _VERSION, *(field for fields in later for field in fields)])
-    numbers = _number_fields(model) | {_VERSION}
+    numbers = _number_fields(model)
 
     def member(field: str) -> str:
-        value = _PLAIN_TIME if field == _TIMESTAMP else _PLAIN_NUMBER if field in numbers else _PLAIN_TEXT
+        if field in numbers:
+            value = _plain_number(numbers[field], has_exponent=field != _COST_FIELD)
+        else:
+            value = {_TIMESTAMP: _PLAIN_TIME, _VERSION: _PLAIN_VERSION}.get(field, _PLAIN_TEXT)
         return f'"{field}": ?(?:{value}|null)'
 
     first, *others = (member(field) for field in in_order)
     return r"^\{" + first + "".join(f"(?:, ?{other})?+" for other in others) + r"\}\z"
 
 
+def _plain_number(kind: str, has_exponent: bool) -> str:
+    """Return the pattern of a number that a type has room for. (Nothing is said of digits that rounding takes away.)"""
+    if kind in _INTEGERS:
+        return r"-?(?:0|[1-9]\d{0,8})"
+    precision, scale = (int(digits) for digits in re.findall(r"\d+", kind))
+    room = min(_PLAIN_DIGITS, precision - scale) - 1  # one digit less: rounding may need it
+    if room < 1:
+        return r"(?!)"
+    number = rf"-?(?:0|[1-9]\d{{0,{room - 1}}})(?:[.]\d{{1,{_PLAIN_DIGITS}}})?"
+    exponent = r"(?:e-\d{1,2})?" if has_exponent else ""
+    return rf'(?:{number}{exponent}|"{number}")'
+
+
+def _plain_type(field: str, model: EventModel) -> str:
+    """Return the type as which a field of a plain line is read: that of its column; the cost, with every digit."""
+    if field == _COST_FIELD:
+        return f"decimal({2 * _PLAIN_DIGITS},{_PLAIN_DIGITS})"
+    return "int" if field == _VERSION else _number_fields(model).get(field, "string")
+
+
 def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:
-    """Add `said`, a struct of the fields' texts: NULL where a line is not exactly one JSON object; and `_is_plain`."""
+    """Add two structs of the fields: `plain`, typed, of a plain line; `said`, their texts, of any other line that is
+    exactly one JSON object. `_is_plain` tells which; both are NULL where a line is no object.
+    """
     fields = ", ".join(f"`{name}` STRING" for name in model.fields)
+    typed = ", ".join(f"`{name}` {_plain_type(name, model)}" for name in model.fields)
     is_plain = (F.octet_length("raw") <= _PLAIN_BYTES) & F.col("raw").rlike(plain_line(model))
     rows = lines.withColumn("_is_plain", F.coalesce(is_plain, F.lit(False)))
     is_readable = ~F.col("_is_plain") & (F.octet_length("raw") <= MAX_LINE_BYTES) & F.is_valid_utf8("raw")
@@ -123,9 +153,10 @@ def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:
     first, last = F.get("_read", F.lit(0)), F.get("_read", F.lit(1))
     is_alone = (F.size("_read") == 2) & first.isNotNull() & (last.getField("__end") == F.col("_seal"))
     careful = F.struct(*(first.getField(name).alias(name) for name in model.fields))
-    plain = F.from_json(F.when(F.col("_is_plain"), F.col("raw")), f"struct<{fields}>", _STRICT_JSON)
-    said = F.when(F.col("_is_plain"), plain).when(is_alone & _has_distinct_keys(), careful)
-    return rows.withColumn("said", said).drop("_read", "_seal")
+    plain = F.from_json(F.when(F.col("_is_plain"), F.col("raw")), f"struct<{typed}>", _STRICT_JSON)
+    # Not `&`: where the left side is NULL, the right side would be computed, and it reads the line once more.
+    said = F.when(is_alone, F.when(_has_distinct_keys(), careful))
+    return rows.withColumns({"plain": plain, "said": said}).drop("_read", "_seal")
 
 
 def _has_distinct_keys() -> Column:
@@ -135,43 +166,67 @@ def _has_distinct_keys() -> Column:
 
 
 def trim_texts(rows: DataFrame, model: EventModel) -> DataFrame:
-    """Replace `said` by a column `said_<field>` for each field: trimmed, NULL where nothing is left; adds `is_object`."""
+    """Replace `said` by a column `said_<field>` for each field: trimmed, NULL where nothing is left; adds `is_object`.
+
+    A plain line's numbers need no text: `said_<field>` is NULL, the number stays in `plain`.
+    """
     numbers = _number_fields(model)
     is_long = ~F.col("_is_plain") & F.col("raw").rlike(r":\s*-?[0-9.]{16}")
-    rows = rows.withColumns({"_has_long_number": is_long, "is_object": F.col("said").isNotNull()})
+    is_object = F.col("_is_plain") | F.col("said").isNotNull()
+    rows = rows.withColumns({"_has_long_number": is_long, "is_object": is_object})
     texts = {}
     for field in model.fields:
         text = F.col("said").getField(field)
         whole = _every_digit(field, text) if field in numbers else text
-        trimmed = F.nullif(F.btrim(whole, F.lit(BLANKS)), F.lit(""))
-        texts[f"said_{field}"] = F.when(F.col("_is_plain"), text).otherwise(trimmed)
+        trimmed = F.when(~F.col("_is_plain"), F.nullif(F.btrim(whole, F.lit(BLANKS)), F.lit("")))
+        is_typed = field in numbers or field == _VERSION
+        texts[f"said_{field}"] = trimmed if is_typed else F.when(F.col("_is_plain"), _plain(field)).otherwise(trimmed)
     return rows.withColumns(texts).drop("said", "_has_long_number")
 
 
-def _number_fields(model: EventModel) -> set[str]:
+def _plain(field: str) -> Column:
+    return F.col("plain").getField(field)
+
+
+def _number_fields(model: EventModel) -> dict[str, str]:
+    """Return the fields that hold numbers, with the types of their columns; the version is not one of them."""
     columns = model.contract.columns.items()
-    return {column.source or name for name, column in columns if _is_number(column.type)} - {_VERSION}
+    found = {column.source or name: column.type for name, column in columns if _is_number(column.type)}
+    return {field: kind for field, kind in found.items() if field != _VERSION}
 
 
 def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
     """Bring the texts to the contract's types and enumerations, by version: adds its columns, `exact_cost` before rounding."""
     said = F.col(f"said_{_TIMESTAMP}")
-    event_time = F.when(F.col("_is_plain") | said.rlike(_TIME), said.try_cast("timestamp"))
-    rows = rows.withColumns({_VERSION: _known_version(F.col(f"said_{_VERSION}"), model), "event_time": event_time})
-    emptied = {}
-    for field in model.fields:
+    is_plain = F.col("_is_plain")
+    # The session is in UTC; looking at the Z costs as much as the rest.
+    in_utc = F.substring(said, 1, 19).try_cast("timestamp")
+    event_time = F.when(is_plain, in_utc).when(said.rlike(_TIME), said.try_cast("timestamp"))
+    version = F.when(is_plain, F.when(_plain(_VERSION).isin(list(model.schema_versions)), _plain(_VERSION)))
+    version = version.otherwise(_known_version(F.col(f"said_{_VERSION}"), model))
+    rows = rows.withColumns({_VERSION: version, "event_time": event_time})
+
+    def of_version(field: str, text: Column) -> Column:
+        """NULL where the line's version has no such field."""
         having = [number for number, fields in model.schema_versions.items() if field in fields]
-        if field != _VERSION and len(having) < len(model.schema_versions):
-            emptied[f"said_{field}"] = F.when(F.col(_VERSION).isin(having), F.col(f"said_{field}"))
-    rows = rows.withColumns(emptied)
-    values = {"exact_cost": _number(F.col("said_cost_usd_increment"), _EXACT_COST, "_is_plain")}
+        return text if len(having) == len(model.schema_versions) else F.when(F.col(_VERSION).isin(having), text)
+
+    fields = [field for field in model.fields if field != _VERSION]
+    rows = rows.withColumns({f"said_{field}": of_version(field, F.col(f"said_{field}")) for field in fields})
+
+    def number(field: str, kind: str) -> Column:
+        plain = of_version(field, _plain(field).cast(spark_type(kind)))
+        return F.when(is_plain, plain).otherwise(_number(F.col(f"said_{field}"), kind))
+
+    values = {"exact_cost": number(_COST_FIELD, _EXACT_COST)}
     for name, column in model.contract.columns.items():
         if not column.derived and name != _VERSION:
-            text = F.col(f"said_{column.source or name}")
+            field = column.source or name
+            text = F.col(f"said_{field}")
             if column.domain is not None:
                 values[name] = _canonical(text, model.domains[column.domain].spellings)
             else:
-                values[name] = text if column.type == "string" else _number(text, column.type, "_is_plain")
+                values[name] = text if column.type == "string" else number(field, column.type)
     rows = rows.withColumns(values).withColumn("metric_unit", _lookup(model.metric_units, F.col("metric")))
     return rows.withColumns(
         {
@@ -224,7 +279,7 @@ def _faults(model: EventModel) -> dict[str, Column]:
             continue
         text = F.col(f"said_{field}")
         if column.required:
-            found[f"{field}_missing"] = text.isNull()
+            found[f"{field}_missing"] = text.isNull() & F.col(name).isNull()
         if name != "unit" and (column.domain or column.type != "string"):
             fault = "unknown" if column.domain else "invalid"
             found[f"{field}_{fault}"] = text.isNotNull() & F.col(name).isNull()
@@ -239,23 +294,21 @@ def _every_digit(field: str, text: Column) -> Column:
 
 
 def _is_number(kind: str) -> bool:
-    return kind.startswith("decimal") or kind in ("int", "bigint")
+    return kind.startswith("decimal") or kind in _INTEGERS
 
 
-def _number(text: Column, kind: str, is_plain: str = "false") -> Column:
+def _number(text: Column, kind: str) -> Column:
     """Return the decimal number that a text writes, rounded once, half away from zero; NULL where it writes none.
 
-    Where the condition `is_plain` holds, the text needs no look before the cast. An exponent of more digits is a number
-    too small to matter, or too large for any type; a text of more than a thousand characters is none. (Casting those
-    would take minutes.)
+    An exponent of more digits is a number too small to matter, or too large for any type; a text of more than a
+    thousand characters is none. (Casting those would take minutes.)
     """
     is_short = F.length(text) <= _MAX_NUMBER_LENGTH
-    is_decimal = F.expr(is_plain) | (is_short & text.rlike(_DECIMAL))
-    plain = F.when(is_decimal, text).when(is_short & text.rlike(_VANISHING), F.lit("0"))
-    if kind in ("int", "bigint"):
-        whole = plain.try_cast("decimal(38,18)")
-        return F.when(whole == F.floor(whole), whole.try_cast(kind))
-    return plain.try_cast(spark_type(kind))
+    plain = F.when(is_short & text.rlike(_DECIMAL), text).when(is_short & text.rlike(_VANISHING), F.lit("0"))
+    if kind not in _INTEGERS:
+        return plain.try_cast(spark_type(kind))
+    number = plain.try_cast("decimal(38,18)")
+    return F.when(number == F.floor(number), number.try_cast(kind))
 
 
 def _known_version(text: Column, model: EventModel) -> Column:
@@ -287,56 +340,48 @@ def _names(conditions: Mapping[str, Column]) -> Column:
 # --- measures -----------------------------------------------------------------------------------------------------
 
 _COST, _QUANTITY, _CARBON = "decimal(28,6)", "decimal(30,6)", "decimal(30,9)"
-_TYPES = {
-    "events": "bigint",
-    "cost_usd": _COST,
-    "requests": _QUANTITY,
-    "cpu_hours": _QUANTITY,
-    "storage_gb_hours": _QUANTITY,
-    "genai_tokens": "bigint",
-    "carbon_kg": _CARBON,
-    "carbon_events": "bigint",
-    "carbon_cost_usd": _COST,
-    "events_without_value": "bigint",
+_MEASURES = {
+    "events": ("count(*)", "bigint"),
+    "cost_usd": ("sum(cost_usd)", _COST),
+    "requests": ("sum(CASE WHEN metric = 'requests' THEN value END)", _QUANTITY),
+    "cpu_hours": ("sum(CASE WHEN metric = 'cpu_hours' THEN value END)", _QUANTITY),
+    "storage_gb_hours": ("sum(CASE WHEN metric = 'storage_gb_hours' THEN value END)", _QUANTITY),
+    "genai_tokens": ("sum(genai_tokens)", "bigint"),
+    "carbon_kg": ("sum(carbon_kg)", _CARBON),
+    "carbon_events": ("count(carbon_kg)", "bigint"),
+    "carbon_cost_usd": ("sum(CASE WHEN carbon_kg IS NOT NULL THEN cost_usd END)", _COST),
+    "events_without_value": ("count(*) - count(value)", "bigint"),
 }
-MEASURES: tuple[str, ...] = tuple(_TYPES)
+MEASURES: tuple[str, ...] = tuple(_MEASURES)
 """The measures of usage, in the order of their columns."""
 _NULL_WHERE_UNREPORTED = frozenset({"genai_tokens", "carbon_kg"})
 
 
 def measures() -> list[Column]:
     """Return the measures as aggregations over events (silver.usage_events)."""
-
-    def quantity(metric: str) -> Column:
-        return F.sum(F.when(F.col("metric") == metric, F.col("value")))
-
-    sums = {
-        "events": F.count(F.lit(1)),
-        "cost_usd": F.sum("cost_usd"),
-        "requests": quantity("requests"),
-        "cpu_hours": quantity("cpu_hours"),
-        "storage_gb_hours": quantity("storage_gb_hours"),
-        "genai_tokens": F.sum("genai_tokens"),
-        "carbon_kg": F.sum("carbon_kg"),
-        "carbon_events": F.count("carbon_kg"),
-        "carbon_cost_usd": F.sum(F.when(F.col("carbon_kg").isNotNull(), F.col("cost_usd"))),
-        "events_without_value": F.count_if(F.col("value").isNull()),
-    }
-    return [_measure(name, total) for name, total in sums.items()]
+    return [F.expr(_measure(name, total)).alias(name) for name, (total, _) in _MEASURES.items()]
 
 
 def sum_measures(*without: str) -> list[Column]:
     """Return the measures as sums over rows that carry them, except those named."""
-    return [_measure(name, F.sum(name)) for name in MEASURES if name not in without]
+    return [F.expr(_measure(name, f"sum({name})")).alias(name) for name in MEASURES if name not in without]
 
 
-def _measure(name: str, total: Column) -> Column:
-    typed = total.cast(_TYPES[name])
-    return (typed if name in _NULL_WHERE_UNREPORTED else F.coalesce(typed, F.lit(0).cast(_TYPES[name]))).alias(name)
+def _measure(name: str, total: str) -> str:
+    """Return the SQL of a measure's sum in its type; Spark and DuckDB read it alike."""
+    kind = _MEASURES[name][1]
+    typed = f"CAST({total} AS {kind})"
+    return typed if name in _NULL_WHERE_UNREPORTED else f"coalesce({typed}, CAST(0 AS {kind}))"
 
 
-def increments(events: DataFrame) -> DataFrame:
-    """Sum events to the rows of speed.usage_increments: by load_id, quarter of an hour, organisation, service, region."""
-    width = F.lit(BUCKET_MINUTES * 60_000_000)
-    bucket = F.timestamp_micros(F.floor(F.unix_micros("event_time") / width) * width)
-    return events.groupBy("load_id", bucket.alias("bucket_start"), "org_id", "service", "region").agg(*measures())
+def increments_sql(load_id: int) -> str:
+    """Return the SQL (DuckDB) that sums a load's `events` to the rows of speed.usage_increments.
+
+    By load_id, quarter of an hour of event time, organisation, service and region.
+    """
+    sums = ", ".join(f"{_measure(name, total)} AS {name}" for name, (total, _) in _MEASURES.items())
+    bucket = f"time_bucket(INTERVAL '{BUCKET_MINUTES} minutes', event_time)"
+    return f"""
+        SELECT load_id, {bucket} AS bucket_start, org_id, service, region, {sums}
+        FROM events WHERE load_id = {load_id} GROUP BY ALL
+    """

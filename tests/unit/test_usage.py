@@ -9,10 +9,20 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
+import duckdb
+import pyarrow.compute as pc
 import pytest
 from chispa import assert_df_equality
 from cloudlake.common.config import Config, load_config
-from cloudlake.common.usage import MAX_LINE_BYTES, MEASURES, EventModel, increments, measures, read_events, sum_measures
+from cloudlake.common.usage import (
+    MAX_LINE_BYTES,
+    MEASURES,
+    EventModel,
+    increments_sql,
+    measures,
+    read_events,
+    sum_measures,
+)
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -361,8 +371,18 @@ def test_tokens_and_carbon_are_null_where_none_is_reported_and_other_sums_zero(
 def test_increments_are_sums_by_load_and_quarter_of_an_hour(
     spark: SparkSession, model: EventModel, config: Config
 ) -> None:
-    found = increments(events(spark, model))
-    assert found.columns == config.registry["speed.usage_increments"].column_names
-    rows = sorted((row["load_id"], row["bucket_start"], row["org_id"], row["events"]) for row in found.collect())
-    quarter = [datetime(2025, 8, 1, 10, minute, tzinfo=UTC).replace(tzinfo=None) for minute in (0, 15)]
+    judged = events(spark, model)
+    stored = judged.select(*(name for name in judged.columns if not name.startswith("_"))).toArrow()
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        connection.register("events", stored)
+        found = connection.sql(increments_sql(7)).to_arrow_table()
+        assert connection.sql(increments_sql(8)).to_arrow_table().num_rows == 0, "of this load alone"
+    table = config.registry["speed.usage_increments"]
+    assert found.column_names == table.column_names
+    rows = sorted((row["load_id"], row["bucket_start"], row["org_id"], row["events"]) for row in found.to_pylist())
+    quarter = [datetime(2025, 8, 1, 10, minute, tzinfo=UTC) for minute in (0, 15)]
+    in_spark = judged.agg(*measures()).toArrow()
+    summed = {name: pc.sum(found[name]).as_py() for name in MEASURES}
+    assert summed == in_spark.to_pylist()[0], "both engines read the same definition alike"
     assert rows == [(7, quarter[0], "org_1", 3), (7, quarter[1], "org_1", 1)]

@@ -1,0 +1,125 @@
+"""The law of the served view: whatever has been committed, and whoever is writing, it equals gold rebuilt from silver now."""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pytest
+from cloudlake.common.config import Config
+from cloudlake.common.runs import process_lock
+from cloudlake.serving import live_org_daily_usage, published
+from cloudlake.streaming.service import serve_stream
+from cloudlake.streaming.silver_events import SilverQuery
+from flow import SERVED_KEY, assert_the_law_holds, cloudlake, deliver, opened
+from oracle import assert_same
+from pyspark.sql import DataFrame, SparkSession
+
+DAYS, FILES, BATCHES, GROUPS = 60, 24, 3, 3
+BATCH = ("batch", "--jobs", "usage_daily", "org_daily_usage_by_service", "--parallel", "1")
+FROM_SILVER = """
+SELECT org_id, usage_date, service, count(*) AS events, sum(cost_usd) AS cost_usd,
+    coalesce(sum(value) FILTER (metric = 'requests'), 0) AS requests,
+    coalesce(sum(value) FILTER (metric = 'cpu_hours'), 0) AS cpu_hours,
+    coalesce(sum(value) FILTER (metric = 'storage_gb_hours'), 0) AS storage_gb_hours,
+    CAST(sum(genai_tokens) AS BIGINT) AS genai_tokens, sum(carbon_kg) AS carbon_kg, count(carbon_kg) AS carbon_events,
+    coalesce(sum(cost_usd) FILTER (carbon_kg IS NOT NULL), 0) AS carbon_cost_usd,
+    count(*) FILTER (value IS NULL) AS events_without_value
+FROM silver GROUP BY ALL
+"""
+
+
+def rebuilt_from_silver(config: Config) -> pa.Table:
+    """The mart in plain SQL over silver, without Spark: cheap enough to ask after every micro-batch."""
+    with duckdb.connect() as connection:
+        connection.register("silver", config.lake.read_small("silver.usage_events"))
+        return connection.sql(FROM_SILVER).to_arrow_table()
+
+
+@pytest.fixture
+def checked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
+    """Checks the law right after each micro-batch, in the stream's own thread; says what was found."""
+    seen: dict[str, list[Any]] = {"events": [], "speed": [], "faults": []}
+    take = SilverQuery.take
+
+    def take_and_check(self: SilverQuery, lines: DataFrame, batch_id: int) -> None:
+        take(self, lines, batch_id)
+        try:
+            live, expected = live_org_daily_usage(self.config), rebuilt_from_silver(self.config)
+            assert_same(live.drop_columns(["speed_events"]), expected, SERVED_KEY, f"after micro-batch {batch_id}")
+        except Exception as fault:
+            seen["faults"].append(fault)
+        else:
+            seen["events"].append(sum(live["events"].to_pylist()))
+            seen["speed"].append(sum(live["speed_events"].to_pylist()))
+
+    monkeypatch.setattr(SilverQuery, "take", take_and_check)
+    return seen
+
+
+def test_the_law_holds_after_every_micro_batch_while_batches_publish_beside_the_stream(
+    spark: SparkSession, tmp_path: Path, checked: dict[str, list[Any]]
+) -> None:
+    seed = random.randrange(1_000_000)
+    print(f"seed {seed}")
+    draw = random.Random(seed)
+    landing, waiting, lake = tmp_path / "landing", tmp_path / "waiting", tmp_path / "lake"
+    deliver(landing, seed=seed, days=DAYS, events=20, files=FILES)
+    folder = landing / "usage_events_stream"
+    folder.rename(waiting)
+    folder.mkdir()
+    files = sorted(waiting.iterdir())
+    draw.shuffle(files)  # so that events of the first days come last: late by up to sixty days
+    config, stop, results = opened(lake, landing), threading.Event(), []
+
+    def stream() -> None:
+        with process_lock(config.lake, "stream", "a stream"):
+            results.append(serve_stream(lambda: spark, config, "law", stop))
+
+    thread = threading.Thread(target=stream)
+    thread.start()
+    loads = []
+    try:
+        for batch in range(BATCHES):
+            for group in range(GROUPS):
+                seen = len(checked["events"])
+                for number, file in enumerate(files[batch * GROUPS + group :: BATCHES * GROUPS]):
+                    land(folder, file.name, file)
+                    if number % 3 == 0:  # and once more under another name: every line a repeat
+                        land(folder, f"again_{file.name}", file)
+                    time.sleep(draw.uniform(0, 0.3))
+                wait_for(lambda seen=seen: len(checked["events"]) > seen or checked["faults"] or not thread.is_alive())
+            assert cloudlake(lake, landing, *BATCH) == 0
+            loads.append(published(config.lake).load_id("gold.org_daily_usage_by_service"))
+        lands = len(list(folder.iterdir()))
+        wait_for(lambda: len(config.lake.rows("ops.landed_files")) == lands)
+    finally:
+        stop.set()
+        thread.join(120)
+    (done,) = results
+    assert not checked["faults"], checked["faults"][0]
+    assert len(checked["events"]) == done.micro_batches >= BATCHES * GROUPS
+    assert loads == sorted(set(loads)), "each batch run published what the stream had brought by then"
+    assert min(checked["speed"]) < max(checked["speed"]), "gold has taken over from the increments"
+    assert done.quarantined > 0 and done.duplicates > 0
+    assert cloudlake(lake, landing, "serve") == 0
+    assert_the_law_holds(spark, config)
+
+
+def land(folder: Path, name: str, source: Path) -> None:
+    draft = folder / f".{name}.tmp"
+    draft.write_bytes(source.read_bytes())
+    draft.rename(folder / name)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.1)
