@@ -99,7 +99,7 @@ def steady(scratch: Path, seconds: int) -> dict[str, Any]:
             now = time.monotonic()
             delays += [now - landed.pop(org) for org in sorted(landed) if org in seen]
             memory.append(_memory(process.pid))
-            time.sleep(0.1)
+            time.sleep(0.5)  # reading all the time would take a core from the stream
     finally:
         subprocess.run([command[0], "stop", *command[2:]], check=False, capture_output=True)
         process.wait(120)

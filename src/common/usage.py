@@ -13,8 +13,9 @@ conf/, says so (`plain_line`), and such a line is parsed once and cast without f
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, reduce
 
@@ -70,6 +71,11 @@ class EventModel:
         return list(dict.fromkeys([_VERSION, *(field for fields in self.schema_versions.values() for field in fields)]))
 
     @cached_property
+    def steps(self) -> list[dict[str, Column]]:
+        """What reading a line takes: columns, step by step, each of those before. Built once, applied to each micro-batch."""
+        return [*_parse(self), *_trim(self), *_conform(self), *_judge(self)]
+
+    @cached_property
     def conformed(self) -> list[str]:
         """The columns that make up an event's content: two lines of one event that differ here contradict each other."""
         apart = {"unit_imputed", "quality_flags", "load_id"}
@@ -91,7 +97,7 @@ def read_events(lines: DataFrame, model: EventModel) -> DataFrame:
         empty for a valid event).
     """
     passing = lines.columns
-    judged = judge_events(conform_events(trim_texts(parse_lines(lines, model), model), model), model)
+    judged = reduce(DataFrame.withColumns, model.steps, lines)
     read = [name for name in model.contract.columns if name not in ("load_id", *passing) and not name.startswith("_")]
     return judged.select(*passing, *read, "_reasons")
 
@@ -138,25 +144,26 @@ def _plain_type(field: str, model: EventModel) -> str:
     return "int" if field == _VERSION else _number_fields(model).get(field, "string")
 
 
-def parse_lines(lines: DataFrame, model: EventModel) -> DataFrame:
-    """Add two structs of the fields: `plain`, typed, of a plain line; `said`, their texts, of any other line that is
-    exactly one JSON object. `_is_plain` tells which; both are NULL where a line is no object.
+def _parse(model: EventModel) -> Iterator[dict[str, Column]]:
+    """Two structs of the fields: `plain`, typed, of a plain line; `said`, their texts, of any other line that is exactly
+    one JSON object. `_is_plain` tells which; both are NULL where a line is no object.
     """
     fields = ", ".join(f"`{name}` STRING" for name in model.fields)
     typed = ", ".join(f"`{name}` {_plain_type(name, model)}" for name in model.fields)
     is_plain = (F.octet_length("raw") <= _PLAIN_BYTES) & F.col("raw").rlike(plain_line(model))
-    rows = lines.withColumn("_is_plain", F.coalesce(is_plain, F.lit(False)))
+    yield {"_is_plain": F.coalesce(is_plain, F.lit(False))}
     is_readable = ~F.col("_is_plain") & (F.octet_length("raw") <= MAX_LINE_BYTES) & F.is_valid_utf8("raw")
-    rows = rows.withColumn("_seal", F.when(is_readable, F.xxhash64("raw").cast("string")))
-    sealed = F.when(is_readable, F.concat(F.lit("["), "raw", F.lit(',{"__end":"'), "_seal", F.lit('"}]')))
-    rows = rows.withColumn("_read", F.from_json(sealed, f"array<struct<{fields}, `__end` STRING>>", _STRICT_JSON))
+    yield {"_seal": F.when(is_readable, F.xxhash64("raw").cast("string"))}
+    sealed = F.concat(F.lit("["), "raw", F.lit(',{"__end":"'), "_seal", F.lit('"}]'))
+    yield {
+        "plain": F.from_json(F.when(F.col("_is_plain"), F.col("raw")), f"struct<{typed}>", _STRICT_JSON),
+        "_read": F.from_json(sealed, f"array<struct<{fields}, `__end` STRING>>", _STRICT_JSON),
+    }
     first, last = F.get("_read", F.lit(0)), F.get("_read", F.lit(1))
     is_alone = (F.size("_read") == 2) & first.isNotNull() & (last.getField("__end") == F.col("_seal"))
     careful = F.struct(*(first.getField(name).alias(name) for name in model.fields))
-    plain = F.from_json(F.when(F.col("_is_plain"), F.col("raw")), f"struct<{typed}>", _STRICT_JSON)
     # Not `&`: where the left side is NULL, the right side would be computed, and it reads the line once more.
-    said = F.when(is_alone, F.when(_has_distinct_keys(), careful))
-    return rows.withColumns({"plain": plain, "said": said}).drop("_read", "_seal")
+    yield {"said": F.when(is_alone, F.when(_has_distinct_keys(), careful))}
 
 
 def _has_distinct_keys() -> Column:
@@ -165,15 +172,14 @@ def _has_distinct_keys() -> Column:
     return F.size(keys) == F.size(F.array_distinct(keys))
 
 
-def trim_texts(rows: DataFrame, model: EventModel) -> DataFrame:
-    """Replace `said` by a column `said_<field>` for each field: trimmed, NULL where nothing is left; adds `is_object`.
+def _trim(model: EventModel) -> Iterator[dict[str, Column]]:
+    """A column `said_<field>` for each field: its text, trimmed, NULL where nothing is left; and `is_object`.
 
     A plain line's numbers need no text: `said_<field>` is NULL, the number stays in `plain`.
     """
     numbers = _number_fields(model)
     is_long = ~F.col("_is_plain") & F.col("raw").rlike(r":\s*-?[0-9.]{16}")
-    is_object = F.col("_is_plain") | F.col("said").isNotNull()
-    rows = rows.withColumns({"_has_long_number": is_long, "is_object": is_object})
+    yield {"_has_long_number": is_long, "is_object": F.col("_is_plain") | F.col("said").isNotNull()}
     texts = {}
     for field in model.fields:
         text = F.col("said").getField(field)
@@ -181,7 +187,7 @@ def trim_texts(rows: DataFrame, model: EventModel) -> DataFrame:
         trimmed = F.when(~F.col("_is_plain"), F.nullif(F.btrim(whole, F.lit(BLANKS)), F.lit("")))
         is_typed = field in numbers or field == _VERSION
         texts[f"said_{field}"] = trimmed if is_typed else F.when(F.col("_is_plain"), _plain(field)).otherwise(trimmed)
-    return rows.withColumns(texts).drop("said", "_has_long_number")
+    yield texts
 
 
 def _plain(field: str) -> Column:
@@ -195,8 +201,8 @@ def _number_fields(model: EventModel) -> dict[str, str]:
     return {field: kind for field, kind in found.items() if field != _VERSION}
 
 
-def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
-    """Bring the texts to the contract's types and enumerations, by version: adds its columns, `exact_cost` before rounding."""
+def _conform(model: EventModel) -> Iterator[dict[str, Column]]:
+    """The contract's columns, in their types and enumerations, by version; and `exact_cost`, before rounding."""
     said = F.col(f"said_{_TIMESTAMP}")
     is_plain = F.col("_is_plain")
     # The session is in UTC; looking at the Z costs as much as the rest.
@@ -204,7 +210,7 @@ def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
     event_time = F.when(is_plain, in_utc).when(said.rlike(_TIME), said.try_cast("timestamp"))
     version = F.when(is_plain, F.when(_plain(_VERSION).isin(list(model.schema_versions)), _plain(_VERSION)))
     version = version.otherwise(_known_version(F.col(f"said_{_VERSION}"), model))
-    rows = rows.withColumns({_VERSION: version, "event_time": event_time})
+    yield {_VERSION: version, "event_time": event_time}
 
     def of_version(field: str, text: Column) -> Column:
         """NULL where the line's version has no such field."""
@@ -212,7 +218,7 @@ def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
         return text if len(having) == len(model.schema_versions) else F.when(F.col(_VERSION).isin(having), text)
 
     fields = [field for field in model.fields if field != _VERSION]
-    rows = rows.withColumns({f"said_{field}": of_version(field, F.col(f"said_{field}")) for field in fields})
+    yield {f"said_{field}": of_version(field, F.col(f"said_{field}")) for field in fields}
 
     def number(field: str, kind: str) -> Column:
         plain = of_version(field, _plain(field).cast(spark_type(kind)))
@@ -227,19 +233,18 @@ def conform_events(rows: DataFrame, model: EventModel) -> DataFrame:
                 values[name] = _canonical(text, model.domains[column.domain].spellings)
             else:
                 values[name] = text if column.type == "string" else number(field, column.type)
-    rows = rows.withColumns(values).withColumn("metric_unit", _lookup(model.metric_units, F.col("metric")))
-    return rows.withColumns(
-        {
-            "usage_date": F.to_date("event_time"),
-            # A unit that nobody knows stays as it is, so that it contradicts its metric.
-            "unit": F.coalesce("unit", "said_unit", "metric_unit"),
-            "unit_imputed": F.col("said_unit").isNull() & F.col("metric_unit").isNotNull(),
-        }
-    )
+    yield values
+    yield {"metric_unit": _lookup(model.metric_units, F.col("metric"))}
+    yield {
+        "usage_date": F.to_date("event_time"),
+        # A unit that nobody knows stays as it is, so that it contradicts its metric.
+        "unit": F.coalesce("unit", "said_unit", "metric_unit"),
+        "unit_imputed": F.col("said_unit").isNull() & F.col("metric_unit").isNotNull(),
+    }
 
 
-def judge_events(rows: DataFrame, model: EventModel) -> DataFrame:
-    """Judge by what the texts must hold and by the contract's rules: sets `_reasons` and `quality_flags`."""
+def _judge(model: EventModel) -> Iterator[dict[str, Column]]:
+    """`_reasons` and `quality_flags`, by what the texts must hold and by the contract's rules."""
     none = F.array().cast("array<string>")
     rules = model.contract.rules
     refusing = _faults(model) | {name: F.expr(rule.when) for name, rule in rules.items() if rule.level != "warn"}
@@ -251,7 +256,7 @@ def judge_events(rows: DataFrame, model: EventModel) -> DataFrame:
         .otherwise(none)
     )
     flags = F.when(_any(warning), broken(rules, "warn")).otherwise(none)
-    return rows.withColumns({"_reasons": reasons, "quality_flags": flags})
+    yield {"_reasons": reasons, "quality_flags": flags}
 
 
 def costs_of_refused(refused: DataFrame) -> DataFrame:
@@ -324,8 +329,8 @@ def _canonical(text: Column, spellings: Mapping[str, str]) -> Column:
 
 
 def _lookup(pairs: Mapping[str, str] | Mapping[str, int], key: Column) -> Column:
-    literals = [F.lit(item) for pair in pairs.items() for item in pair]
-    return F.try_element_at(F.create_map(*literals), key)
+    kind = "INT" if all(isinstance(value, int) for value in pairs.values()) else "STRING"
+    return F.try_element_at(F.from_json(F.lit(json.dumps(dict(pairs))), f"MAP<STRING, {kind}>"), key)
 
 
 def _any(conditions: Iterable[Column]) -> Column:
