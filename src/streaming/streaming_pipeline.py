@@ -25,6 +25,8 @@ from .monitor import Monitor
 from .silver_events import SilverQuery
 
 _POLL_SECONDS = 0.2
+_FOLLOWING = "500 milliseconds"
+"""How often silver looks for lines in bronze: a look costs next to nothing, and what has come need not wait."""
 
 
 @dataclass
@@ -116,7 +118,7 @@ def run_continuously(
             while not stop.wait(_POLL_SECONDS) and all(query.isActive for _, query in running):
                 # Delta has nothing to stream from before there is a first line, or a next one after a lost checkpoint.
                 if len(running) == 1 and silver.has_work():
-                    running.append((silver, _start(silver, ending, processingTime=interval)))
+                    running.append((silver, _start(silver, ending, processingTime=_FOLLOWING)))
                 monitor.beat()
         finally:
             ending.set()
