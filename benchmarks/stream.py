@@ -128,9 +128,9 @@ def _ranked(delays: list[float]) -> dict[str, float]:
 
 def _alive_on_the_heap(pid: int) -> float | None:
     """GiB of the objects that are reachable in the Java process; None where the JDK's tools are not installed."""
-    for child in psutil.Process(pid).children(recursive=True):
-        if child.name() == "java" and shutil.which("jcmd"):
-            told = subprocess.run(["jcmd", str(child.pid), "GC.class_histogram"], capture_output=True, text=True, check=False)
+    for member in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+        if member.name() == "java" and shutil.which("jcmd"):
+            told = subprocess.run(["jcmd", str(member.pid), "GC.class_histogram"], capture_output=True, text=True, check=False)
             total = [line.split() for line in told.stdout.splitlines() if line.startswith("Total")]
             return int(total[0][2]) / 2**30 if total else None
     return None
@@ -168,7 +168,7 @@ def _memory(pid: int) -> float:
     total = 0
     for member in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
         try:
-            if member.ppid() == pid or member.name() != "java":  # Java's own forks share its memory until they exec
+            if member.pid == pid or member.name() != "java":  # Java's forks share its memory until they run their program
                 total += member.memory_info().rss
         except psutil.Error:
             continue
