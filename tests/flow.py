@@ -58,6 +58,14 @@ def versions(config: Config) -> dict[str, int]:
     return {name: config.lake.version(name) for name in config.registry.tables if name != "ops.job_runs"}
 
 
+def business_columns(config: Config, table: str, expected: pa.Table) -> pa.Table:
+    """The stored rows, the current ones of a history, in the columns that are expected."""
+    rows = config.lake.read_small(table)
+    if "is_current" in rows.column_names:
+        rows = rows.filter(pa.compute.field("is_current"))
+    return rows.select(expected.column_names)
+
+
 def rebuilt_from_silver(spark: SparkSession, config: Config) -> pa.Table:
     """gold.org_daily_usage_by_service as silver has it now, computed anew."""
     events = config.lake.read(spark, "silver.usage_events")

@@ -200,7 +200,7 @@ def _run_step(step: Step, verbose: bool) -> StepRecord:
     started = now_utc()
     try:
         result = step.run()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if verbose:
             import traceback
 

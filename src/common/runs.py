@@ -188,7 +188,7 @@ def explain_failure(error: BaseException) -> str:
         return str(error)
     text = str(error)
     known = {
-        "No space left on device": "the disk is full; free space (cloudlake maintain removes old versions) and run again",
+        "No space left on device": "the disk is full; free space and run again",
         "File too large": "a file grew over the process's limit (ulimit -f); raise it and run again",
         "Permission denied": "the lake can't be written; check the owner and rights of its folders and run again",
         "Read-only file system": "the lake can't be written; it lies on a read-only file system",

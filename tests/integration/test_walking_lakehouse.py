@@ -17,7 +17,17 @@ from cloudlake import console
 from cloudlake.common.config import Config
 from cloudlake.serving import connect, published
 from deltalake import DeltaTable
-from flow import ROOT, assert_the_law_holds, cloudlake, deliver, event_line, land_events, opened, versions
+from flow import (
+    ROOT,
+    assert_the_law_holds,
+    business_columns,
+    cloudlake,
+    deliver,
+    event_line,
+    land_events,
+    opened,
+    versions,
+)
 from nbclient import NotebookClient
 from oracle import GOLD, RECORDS, Oracle, assert_same, without_field
 from pyspark.sql import SparkSession
@@ -42,13 +52,6 @@ def config(
 @pytest.fixture(scope="module")
 def oracle(landing: tuple[Path, dict[str, Any]]) -> Oracle:
     return Oracle(landing[0])
-
-
-def business_columns(config: Config, table: str, expected: pa.Table) -> pa.Table:
-    rows = config.lake.read_small(table)
-    if "is_current" in rows.column_names:
-        rows = rows.filter(pa.compute.field("is_current"))
-    return rows.select(expected.column_names)
 
 
 def test_every_row_of_every_source_went_where_the_generator_says(
@@ -285,30 +288,3 @@ def test_the_newest_content_of_a_file_wins_and_only_what_hangs_on_it_is_rebuilt(
     }
     assert moved <= config.registry.downstream(["bronze.support_tickets"])
     assert_same(config.lake.read_small("gold.customer_summary"), Oracle(landing).gold("customer_summary"), ["org_id"])
-
-
-def test_a_delivery_that_arrives_late_or_again_changes_only_what_it_should(spark: SparkSession, tmp_path: Path) -> None:
-    landing, lake = tmp_path / "landing", tmp_path / "lake"
-    deliver(landing, seed=5, orgs=30, days=2, events=20, files=2, snapshots=2)
-    masters = ("customers_orgs", "resources")
-    held_back = tmp_path / "held_back"
-    dated = sorted(path for path in landing.iterdir() if path.is_dir() and path.name[:2] == "20")
-    assert len(dated) == 2
-    dated[0].rename(held_back)
-    assert cloudlake(lake, landing, "batch", "--jobs", *masters) == 0
-    held_back.rename(dated[0])
-    assert cloudlake(lake, landing, "batch", "--jobs", *masters) == 0
-    late = opened(lake, landing)
-
-    assert cloudlake(tmp_path / "in_order", landing, "batch", "--jobs", *masters) == 0
-    in_order = opened(tmp_path / "in_order", landing)
-    oracle = Oracle(landing)
-    for table in masters:
-        contract = in_order.registry[f"silver.{table}"]
-        key = [*contract.key, "effective_from"]
-        assert_same(late.lake.read_small(contract.name), in_order.lake.read_small(contract.name), key, table)
-        expected = oracle.silver(table)
-        assert_same(business_columns(in_order, contract.name, expected), expected, list(contract.key), table)
-        assert max(Counter(row[contract.key[0]] for row in late.lake.rows(contract.name)).values()) > 1, (
-            "there is history"
-        )
