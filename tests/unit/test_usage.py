@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import random
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, date, datetime
@@ -20,6 +22,7 @@ from cloudlake.common.usage import (
     EventModel,
     increments_sql,
     measures,
+    plain_line,
     read_events,
     sum_measures,
 )
@@ -122,6 +125,8 @@ MALFORMED: dict[str, str | bytes] = {
     "NaN": written("value", "NaN"),
     "-Infinity": written("cost_usd_increment", "-Infinity"),
     "a leading zero": written("value", "012"),
+    "a version with a leading zero": written("schema_version", "02"),
+    "tokens with a leading zero": written("genai_tokens", "0100"),
     "a plus sign": written("value", "+1"),
     "10 MB long": line(resource_id="x" * 10_000_000),
     "just over the limit": line(resource_id="x" * MAX_LINE_BYTES),
@@ -150,6 +155,36 @@ def test_what_surrounds_the_fields_does_not_matter(reading: Reading) -> None:
     for name, row in rows.items():
         assert row.asDict() | {"resource_id": None, "n": None} == plain, name
     assert rows["a seal in a string"]["resource_id"] == '},{"__end":"1"}'
+
+
+TOKENS: dict[str, list[str]] = {
+    "timestamp": ['"2025-08-01T10:00:00Z"', '"2025-02-30T10:00:00Z"', '"2025-08-01T24:00:00Z"', '"2024-02-29T23:59:59Z"', "null"],
+    "service": ['"genai"', '"Gen_AI"', '"quantum"', "null"],
+    "value": ["0", "-0", "7", "-3.5", "12.50", "0.0000005", "9999999.99999999", '"8.25"', '"-1"', "3.4e-05", "2e-7", "null"],
+    "cost_usd_increment": ["0.0000005", "-0.0000004", "-0.01", "-0.01000001", "1234567.12345678", '"0.5"', "-1", "0", "null"],
+    "schema_version": ["1", "2", "0", "3", "9999", "null"],
+    "carbon_kg": ["3.4e-05", "5e-10", "4e-10", "1.5e-99", "0.12345678", '"2.5"', "null"],
+    "genai_tokens": ["0", "105", "-7", "999999999", "null"],
+}
+
+
+def test_a_plain_line_says_what_a_careful_look_at_it_finds(reading: Reading, model: EventModel) -> None:
+    draw = random.Random(5)
+    cases = {}
+    for number in range(300):
+        tokens = {field: draw.choice(choices) for field, choices in TOKENS.items()}
+        left_out = {field: ... for field in ("unit", "carbon_kg", "genai_tokens") if draw.random() < 0.2}
+        text = line(event_id=f"evt_{number}", **{field: f"@{field}@" for field in tokens} | left_out)
+        for field, token in tokens.items():
+            text = text.replace(f'"@{field}@"', token)
+        cases[f"plain {number}"], cases[f"careful {number}"] = text, f" {text}"
+    plain = re.compile(plain_line(model).replace(r"\z", r"\Z"))  # Java's name for the end
+    assert {name.split()[0] for name, text in cases.items() if plain.search(text)} == {"plain"}
+    assert all(plain.search(text) for name, text in cases.items() if name.startswith("plain"))
+    rows = {name: row.asDict() | {"n": None} for name, row in reading(cases).items()}
+    for number in range(300):
+        assert rows[f"plain {number}"] == rows[f"careful {number}"], cases[f"plain {number}"]
+    assert len({tuple(row["_reasons"]) for row in rows.values()}) > 10
 
 
 REASONS: dict[str, tuple[str, list[str]]] = {
