@@ -393,6 +393,14 @@ class Lake:
         delta = DeltaTable(self.path(table), version=version, skip_stats=True)
         return list(delta.file_uris([(column, "in", list(values))]))
 
+    def files_holding(self, table: str, column: str, value: Any) -> list[str]:
+        """Return the data files whose statistics do not rule out that the column holds the value, without reading data."""
+        actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
+        low, high = (actions.column(f"{end}.{column}") for end in ("min", "max"))
+        ruled_out = pc.fill_null(pc.or_(pc.greater(low, value), pc.less(high, value)), False)
+        paths = actions.filter(pc.invert(ruled_out))["path"].to_pylist()
+        return [str(Path(self.path(table)) / unquote(path)) for path in paths]
+
     def has_version(self, table: str, version: int) -> bool:
         """Tell whether the log entry of a version, or the place of the next one, is there to be streamed from."""
         log = Path(self.path(table)) / "_delta_log"
