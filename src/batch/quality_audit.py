@@ -33,6 +33,7 @@ from ..common.checks import (
 )
 from ..common.config import Config
 from ..common.contracts import Table
+from ..common.duck import connected
 from ..common.errors import CloudlakeError, QualityGateError
 from ..common.faults import crash_point
 from ..common.runs import Expected, StepResult
@@ -219,11 +220,10 @@ def _rows(config: Config, name: str, version: int) -> int:
 def _with_duckdb(
     sessions: Sessions, config: Config, subject: Subject, queries: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
+    names = {name for query in queries.values() for name in tables_in(query)}
+    views = {name.replace(".", "_"): config.lake.dataset(name, subject.versions[name]) for name in names}
+    with connected(**views) as connection:
         connection.execute("CREATE TEMP MACRO datediff(later, earlier) AS date_diff('day', earlier, later)")
-        for name in {name for query in queries.values() for name in tables_in(query)}:
-            connection.register(name.replace(".", "_"), config.lake.dataset(name, subject.versions[name]))
         found = {}
         for name, query in queries.items():
             try:
@@ -272,9 +272,7 @@ def _rows_to_check(sessions: Sessions, config: Config, subject: Subject, is_larg
         f"CASE WHEN {name} IS NOT NULL THEN '{PERSONAL}' END AS {name}" if name in table.personal else name
         for name in names
     ]
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("rows", config.lake.dataset(table.name, version))
+    with connected(rows=config.lake.dataset(table.name, version)) as connection:
         frame: pd.DataFrame = connection.sql(f"SELECT {', '.join(shown) or '1 AS one'} FROM rows").df()
     return frame
 

@@ -32,6 +32,7 @@ from pyarrow.parquet import filters_to_expression
 from pyspark.sql import DataFrame, SparkSession
 
 from .contracts import Table
+from .duck import connected
 from .errors import CloudlakeError
 from .schemas import arrow_schema, as_declared, delta_schema
 
@@ -261,10 +262,7 @@ def _revised(kept: pa.Table, revision: Revision, table: Table) -> pa.Table | Non
             SELECT kept.* FROM kept ANTI JOIN changed USING ({keys}) UNION ALL BY NAME SELECT * FROM changed
         ) AS rows ANTI JOIN gone USING ({keys}) ORDER BY {keys}
     """
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, rows in (("kept", kept), ("changed", revision.changed), ("gone", gone)):
-            connection.register(name, rows)
+    with connected(kept=kept, changed=revision.changed, gone=gone) as connection:
         return connection.sql(sql).to_arrow_table().select(table.column_names).cast(arrow_schema(table))
 
 

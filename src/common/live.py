@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from .config import Config
 from .contracts import Table
+from .duck import connected
 from .publication import published
 from .schemas import arrow_schema, as_declared
 from .usage import MEASURES
@@ -99,10 +99,7 @@ def read_pinned(config: Config, table: str, version: int, filters: Sequence[tupl
 
 def answer(table: Table, sql: str, views: Mapping[str, pa.Table]) -> pa.Table:
     """Compute a table from small views with DuckDB, in UTC, and bring it to the columns of its contract."""
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, rows in views.items():
-            connection.register(name, rows)
+    with connected(**views) as connection:
         found = connection.sql(sql).to_arrow_table()
     return found.select(table.column_names).cast(arrow_schema(table))
 

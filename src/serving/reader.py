@@ -5,6 +5,7 @@ from __future__ import annotations
 import duckdb
 
 from ..common.config import Config
+from ..common.duck import connected
 from ..common.errors import CloudlakeError
 from ..common.publication import published
 
@@ -23,8 +24,7 @@ def connect(config: Config) -> duckdb.DuckDBPyConnection:
         raise CloudlakeError(f"{lake.root}: nothing has been published yet; run scripts/run_batch_pipeline.sh")
     served = [table.name for table in config.registry.layer("serving") if lake.exists(table.name)]
     tables |= {name: lake.version(name) for name in served}
-    connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    connection = connected()
     for name, version in tables.items():
         layer, _, short = name.partition(".")
         source = f"{layer}_{short}"

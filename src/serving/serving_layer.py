@@ -11,11 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from ..common import live
 from ..common.config import Config
+from ..common.duck import connected
 from ..common.lake import Revision
 from ..common.runs import StepResult
 from . import customer_live
@@ -69,10 +69,7 @@ def serve(config: Config, table: str, run_id: str) -> StepResult:
 def difference(kept: pa.Table, answer: pa.Table, key: tuple[str, ...]) -> Revision:
     """Return the rows of an answer that differ from what a table keeps, and those it keeps that the answer lacks."""
     keys = ", ".join(key)
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        connection.register("kept", kept)
-        connection.register("answer", answer)
+    with connected(kept=kept, answer=answer) as connection:
         changed = connection.sql("FROM answer EXCEPT FROM kept").to_arrow_table()
         gone = connection.sql(f"SELECT kept.* FROM kept ANTI JOIN answer USING ({keys})").to_arrow_table()
     return Revision(changed.cast(answer.schema), gone.cast(answer.schema))

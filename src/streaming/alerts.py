@@ -14,11 +14,11 @@ from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 
 from ..common import live
 from ..common.config import Config
+from ..common.duck import connected
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
 from ..common.faults import crash_point
 from ..common.lake import Revision
@@ -143,10 +143,7 @@ def _revise(config: Config, found: Sequence[Finding], judged: Sequence[str], run
 
 
 def _query(sql: str, parameters: Mapping[str, Any] | None = None, **views: pa.Table) -> list[Any]:
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, rows in views.items():
-            connection.register(name, rows)
+    with connected(**views) as connection:
         return connection.execute(sql, parameters).fetchall()
 
 

@@ -14,7 +14,6 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any
 
-import duckdb
 import pyarrow as pa
 from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
@@ -23,6 +22,7 @@ from pyspark.sql import functions as F
 from ..common import quarantine
 from ..common.config import Config
 from ..common.data_quality import leave_out
+from ..common.duck import connected
 from ..common.errors import CloudlakeError, QualityGateError
 from ..common.faults import crash_point
 from ..common.lake import Lake
@@ -256,8 +256,7 @@ class SilverQuery:
         """Sum silver's rows of a load. DuckDB adds decimals as whole numbers: a tenth of what Spark needs for it."""
         generation, batch_id = divmod(load_id, LOADS_PER_GENERATION)
         transaction = Checkpoint(self.lake.root, JOB, generation).transaction(batch_id)
-        with duckdb.connect() as connection:
-            connection.execute("SET TimeZone = 'UTC'")
+        with connected() as connection:
             # Of the load's own files: to look at all of silver would cost more with each day of its history.
             files = self.lake.files_holding(SILVER, "load_id", load_id)
             connection.read_parquet(files, union_by_name=True).create_view("events")

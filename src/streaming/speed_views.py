@@ -10,10 +10,9 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
-import duckdb
-
 from ..common import live
 from ..common.config import Config
+from ..common.duck import connected
 
 RECENT = "speed.recent_events"
 EVENTS, ORGS, RESOURCES = "silver.usage_events", "silver.customers_orgs", "silver.resources"
@@ -65,10 +64,9 @@ def refresh_recent_events(config: Config, run_id: str) -> bool:
     files = _recent_files(config, pins[EVENTS])
     if not files:
         return False
-    with duckdb.connect() as connection:
-        connection.execute("SET TimeZone = 'UTC'")
-        for name, table in (("orgs", ORGS), ("resources", RESOURCES)):
-            connection.register(name, live.read_pinned(config, table, pins[table]))
+    masters = {"orgs": ORGS, "resources": RESOURCES}
+    views = {name: live.read_pinned(config, table, pins[table]) for name, table in masters.items()}
+    with connected(**views) as connection:
         connection.read_parquet(files, union_by_name=True).create_view("events")
         sql = f"SELECT {', '.join(contract.columns)} FROM ({_RECENT.format(hours=config.stream.live.hours)})"
         rows = connection.sql(sql).to_arrow_reader(100_000)

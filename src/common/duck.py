@@ -1,0 +1,16 @@
+"""DuckDB, for what would be slow to ask Spark: small tables, in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+
+def connected(**views: Any) -> duckdb.DuckDBPyConnection:
+    """Return a new connection in UTC, to be used in a `with` block, that knows Arrow tables or datasets by name."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    for name, rows in views.items():
+        connection.register(name, rows)
+    return connection
