@@ -71,6 +71,13 @@ class EventModel:
         return list(dict.fromkeys([_VERSION, *(field for fields in self.schema_versions.values() for field in fields)]))
 
     @cached_property
+    def numbers(self) -> dict[str, str]:
+        """The fields that hold numbers, with the types of their columns; the version is not one of them."""
+        columns = self.contract.columns.items()
+        found = {column.source or name: column.type for name, column in columns if _is_number(column.type)}
+        return {field: kind for field, kind in found.items() if field != _VERSION}
+
+    @cached_property
     def steps(self) -> list[dict[str, Column]]:
         """What reading a line takes: columns, step by step, each of those before. Built once, applied to each micro-batch."""
         return [*_parse(self), *_trim(self), *_conform(self), *_judge(self)]
@@ -111,11 +118,10 @@ def plain_line(model: EventModel) -> str:
     """
     oldest, *later = [fields for _, fields in sorted(model.schema_versions.items())]
     in_order = dict.fromkeys([*oldest, _VERSION, *(field for fields in later for field in fields)])
-    numbers = _number_fields(model)
 
     def member(field: str) -> str:
-        if field in numbers:
-            value = _plain_number(numbers[field], has_exponent=field != _COST_FIELD)
+        if field in model.numbers:
+            value = _plain_number(model.numbers[field], has_exponent=field != _COST_FIELD)
         else:
             value = {_TIMESTAMP: _PLAIN_TIME, _VERSION: _PLAIN_VERSION}.get(field, _PLAIN_TEXT)
         return f'"{field}": ?(?:{value}|null)'
@@ -141,7 +147,7 @@ def _plain_type(field: str, model: EventModel) -> str:
     """Return the type as which a field of a plain line is read: that of its column; the cost, with every digit."""
     if field == _COST_FIELD:
         return f"decimal({2 * _PLAIN_DIGITS},{_PLAIN_DIGITS})"
-    return "int" if field == _VERSION else _number_fields(model).get(field, "string")
+    return "int" if field == _VERSION else model.numbers.get(field, "string")
 
 
 def _parse(model: EventModel) -> Iterator[dict[str, Column]]:
@@ -177,28 +183,20 @@ def _trim(model: EventModel) -> Iterator[dict[str, Column]]:
 
     A plain line's numbers need no text: `said_<field>` is NULL, the number stays in `plain`.
     """
-    numbers = _number_fields(model)
     is_long = ~F.col("_is_plain") & F.col("raw").rlike(r":\s*-?[0-9.]{16}")
     yield {"_has_long_number": is_long, "is_object": F.col("_is_plain") | F.col("said").isNotNull()}
     texts = {}
     for field in model.fields:
         text = F.col("said").getField(field)
-        whole = _every_digit(field, text) if field in numbers else text
+        whole = _every_digit(field, text) if field in model.numbers else text
         trimmed = F.when(~F.col("_is_plain"), F.nullif(F.btrim(whole, F.lit(BLANKS)), F.lit("")))
-        is_typed = field in numbers or field == _VERSION
-        texts[f"said_{field}"] = trimmed if is_typed else F.when(F.col("_is_plain"), _plain(field)).otherwise(trimmed)
+        is_text = _plain_type(field, model) == "string"
+        texts[f"said_{field}"] = F.when(F.col("_is_plain"), _plain(field)).otherwise(trimmed) if is_text else trimmed
     yield texts
 
 
 def _plain(field: str) -> Column:
     return F.col("plain").getField(field)
-
-
-def _number_fields(model: EventModel) -> dict[str, str]:
-    """Return the fields that hold numbers, with the types of their columns; the version is not one of them."""
-    columns = model.contract.columns.items()
-    found = {column.source or name: column.type for name, column in columns if _is_number(column.type)}
-    return {field: kind for field, kind in found.items() if field != _VERSION}
 
 
 def _conform(model: EventModel) -> Iterator[dict[str, Column]]:
