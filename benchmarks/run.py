@@ -24,6 +24,7 @@ from pathlib import Path
 
 import psutil
 import yaml
+from processes import resident_gib
 from yardstick import yardstick
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -41,28 +42,14 @@ def run(what: str, *command: str) -> tuple[Measured, str]:
     """Run a command of the project; wall time, and the peak memory of its whole process tree."""
     started = time.monotonic()
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    peak = 0
-    tree = psutil.Process(process.pid)
+    peak = 0.0
     while process.poll() is None:
-        total = 0
-        for member in [tree, *_children(tree)]:
-            try:
-                total += member.memory_info().rss
-            except psutil.Error:
-                continue
-        peak = max(peak, total)
+        peak = max(peak, resident_gib(process.pid))
         time.sleep(0.2)
     output = process.stdout.read() if process.stdout else ""
     if process.returncode:
         sys.exit(f"{' '.join(command)} ended with {process.returncode}:\n{output}")
-    return Measured(what, time.monotonic() - started, peak / 2**30), output
-
-
-def _children(process: psutil.Process) -> list[psutil.Process]:
-    try:
-        return process.children(recursive=True)
-    except psutil.Error:
-        return []
+    return Measured(what, time.monotonic() - started, peak), output
 
 
 def generate(out: Path, *extra: str) -> None:

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
+from processes import family, resident_gib
 from yardstick import yardstick
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,7 +103,7 @@ def steady(scratch: Path, seconds: int) -> dict[str, Any]:
             seen = {row["org_id"] for row in live_org_daily_usage(config).to_pylist()} if landed else set()
             at = time.monotonic()
             delays |= {org: at - landed.pop(org) for org in sorted(landed) if org in seen}
-            memory.append(_memory(process.pid))
+            memory.append(resident_gib(process.pid))
             for moment, name in ((seconds / 2, "at half time"), (seconds - 5, "at the end")):
                 if name not in alive and at - started >= moment:
                     alive[name] = _alive_on_the_heap(process.pid)
@@ -128,7 +128,7 @@ def _ranked(delays: list[float]) -> dict[str, float]:
 
 def _alive_on_the_heap(pid: int) -> float | None:
     """GiB of the objects that are reachable in the Java process; None where the JDK's tools are not installed."""
-    for member in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
+    for member in family(pid):
         if member.name() == "java" and shutil.which("jcmd"):
             told = subprocess.run(["jcmd", str(member.pid), "GC.class_histogram"], capture_output=True, text=True, check=False)
             total = [line.split() for line in told.stdout.splitlines() if line.startswith("Total")]
@@ -161,18 +161,6 @@ def _land(folder: Path, number: int) -> float:
     draft.write_text("\n".join(lines) + "\n")
     draft.replace(folder / f"{number:06d}.jsonl")
     return time.monotonic()
-
-
-def _memory(pid: int) -> float:
-    """GiB that the service's processes, Python and Java, have in memory."""
-    total = 0
-    for member in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
-        try:
-            if member.pid == pid or member.name() != "java":  # Java's forks share its memory until they run their program
-                total += member.memory_info().rss
-        except psutil.Error:
-            continue
-    return total / 2**30
 
 
 def show_throughput(found: dict[str, Any]) -> None:
