@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,3 +102,11 @@ def land_events(landing: Path, name: str, lines: list[str]) -> None:
     scratch = folder / f".{name}.tmp"
     scratch.write_text("\n".join(lines) + "\n", encoding="utf-8")
     os.replace(scratch, folder / name)
+
+
+def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
+    """Wait until something is so; fails where it is not in time."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "timed out"
+        time.sleep(0.1)

@@ -6,7 +6,6 @@ import random
 import re
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from cloudlake.common.runs import process_lock
 from cloudlake.serving import live_org_daily_usage, published
 from cloudlake.streaming.service import serve_stream
 from cloudlake.streaming.silver_events import SilverQuery
-from flow import SERVED_KEY, assert_the_law_holds, cloudlake, deliver, opened
+from flow import SERVED_KEY, assert_the_law_holds, cloudlake, deliver, land_events, opened, wait_for
 from oracle import assert_same
 from pyspark.sql import DataFrame, SparkSession
 
@@ -37,7 +36,7 @@ FROM silver GROUP BY ALL
 """
 
 
-def rebuilt_from_silver(config: Config) -> pa.Table:
+def summed_in_sql(config: Config) -> pa.Table:
     """The mart in plain SQL over silver, without Spark: cheap enough to ask after every micro-batch."""
     with duckdb.connect() as connection:
         connection.register("silver", config.lake.read_small("silver.usage_events"))
@@ -53,7 +52,7 @@ def checked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     def take_and_check(self: SilverQuery, lines: DataFrame, batch_id: int) -> None:
         take(self, lines, batch_id)
         try:
-            live, expected = live_org_daily_usage(self.config), rebuilt_from_silver(self.config)
+            live, expected = live_org_daily_usage(self.config), summed_in_sql(self.config)
             assert_same(live.drop_columns(["speed_events"]), expected, SERVED_KEY, f"after micro-batch {batch_id}")
         except Exception as fault:
             seen["faults"].append(fault)
@@ -94,15 +93,16 @@ def test_the_law_holds_after_every_micro_batch_while_batches_publish_beside_the_
             for group in range(GROUPS):
                 seen = len(checked["events"])
                 for number, file in enumerate(files[batch * GROUPS + group :: BATCHES * GROUPS]):
-                    land(folder, file.name, file)
+                    lines = file.read_text().splitlines()
+                    land_events(landing, file.name, lines)
                     if number % 3 == 0:  # and once more under another name: every line a repeat
-                        land(folder, f"again_{file.name}", file)
+                        land_events(landing, f"again_{file.name}", lines)
                     time.sleep(draw.uniform(0, 0.3))
-                wait_for(lambda seen=seen: len(checked["events"]) > seen or checked["faults"] or not thread.is_alive())
+                wait_for(lambda seen=seen: len(checked["events"]) > seen or checked["faults"] or not thread.is_alive(), 120)
             assert cloudlake(lake, landing, *BATCH) == 0
             loads.append(published(config.lake).load_id("gold.org_daily_usage_by_service"))
         lands = len(list(folder.iterdir()))
-        wait_for(lambda: len(config.lake.rows("ops.landed_files")) == lands)
+        wait_for(lambda: len(config.lake.rows("ops.landed_files")) == lands, 120)
     finally:
         stop.set()
         thread.join(120)
@@ -120,16 +120,3 @@ def thin_out(file: Path) -> None:
     """Keep the events of every tenth date, and lines without one: a date costs each micro-batch a file of its own."""
     kept = [line for line in file.read_text().splitlines() if not (date := DATE.search(line)) or date[1].endswith("1")]
     file.write_text("\n".join(kept) + "\n")
-
-
-def land(folder: Path, name: str, source: Path) -> None:
-    draft = folder / f".{name}.tmp"
-    draft.write_bytes(source.read_bytes())
-    draft.rename(folder / name)
-
-
-def wait_for(condition: Callable[[], Any], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.1)

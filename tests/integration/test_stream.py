@@ -8,7 +8,6 @@ import random
 import shutil
 import socket
 import threading
-import time
 import urllib.request
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -28,6 +27,7 @@ from cloudlake.streaming.monitor import heartbeat
 from cloudlake.streaming.service import serve_stream
 from cloudlake.streaming.silver_events import SilverQuery
 from cloudlake.streaming.streaming_pipeline import reload_events, run_once
+from flow import wait_for
 from pyspark.sql import DataFrame, SparkSession
 
 BUSINESS = [
@@ -399,10 +399,3 @@ def crash_at(point: str) -> Callable[[str], None]:
             raise InterruptedError(name)
 
     return crash_point
-
-
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "timed out"
-        time.sleep(0.1)
