@@ -42,7 +42,7 @@ def generate(out: Path, *options: str) -> Path:
 def stream(landing: Path, lake: Path, spark: Any) -> dict[str, Any]:
     """Run the stream once on a fresh lake; wall seconds of each query, and of a run with nothing new."""
     from cloudlake.common.config import load_config
-    from cloudlake.streaming import streaming_pipeline
+    from cloudlake.streaming import pipeline as streaming_pipeline
 
     config = load_config(lake=str(lake), landing=str(landing))
     seconds: dict[str, float] = {}

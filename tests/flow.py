@@ -13,9 +13,9 @@ from typing import Any
 
 import pyarrow as pa
 from cloudlake.batch.gold import usage_marts
-from cloudlake.cli import main
+from cloudlake.cli.main import main
 from cloudlake.common.config import Config, load_config
-from cloudlake.common.schemas import spark_schema
+from cloudlake.common.contracts.schemas import spark_schema
 from cloudlake.serving import live_org_daily_usage
 from oracle import assert_same
 from pyspark.sql import SparkSession

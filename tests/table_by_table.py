@@ -7,10 +7,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from cloudlake import console
-from cloudlake.batch import bronze_ingestion, silver_transformation
+from cloudlake.batch.bronze import ingestion as bronze_ingestion
+from cloudlake.batch.silver import transformation as silver_transformation
+from cloudlake.cli import tables as console
+from cloudlake.common.clock import now_utc
 from cloudlake.common.config import Config
-from cloudlake.common.runs import StepResult, now_utc
+from cloudlake.common.steps import StepResult
 from flow import opened
 from pyspark.sql import SparkSession
 

@@ -11,16 +11,16 @@ from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import date
 from functools import cache, reduce
-from pathlib import Path
+from importlib import resources
 from typing import Any
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from ..common import usage
+from ..common import scd2, usage
 from ..common.config import Config
-from ..common.contracts import Table
-from ..common.runs import Expected
+from ..common.contracts.table import Table
+from ..common.steps import Expected
 from . import gold
 from .gold import MARTS, Mart, months_later
 
@@ -55,8 +55,13 @@ class Plan:
 @cache
 def _code() -> str:
     """Return a hash of the transforms' source: what a release changes is built anew."""
-    files = [*sorted(Path(gold.__file__).parent.glob("*.py")), Path(usage.__file__)]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    sources = [
+        file
+        for package in (gold, scd2, usage)
+        for file in sorted(resources.files(package).iterdir(), key=lambda file: file.name)
+        if file.name.endswith(".py")
+    ]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in sources)).hexdigest()
 
 
 def note_of(config: Config, table: Table, versions: Mapping[str, int]) -> dict[str, Any]:

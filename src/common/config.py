@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .contracts import Registry
-from .declarations import explain, load_registry, read_yaml
+from .contracts.loading import explain, load_registry, read_yaml
+from .contracts.table import Registry
 from .errors import ConfigurationError
-from .lake import Lake
+from .lake.tables import Lake
 from .session import PROJECT_ROOT
-from .usage import BUCKET_MINUTES
+from .usage.events import BUCKET_MINUTES
 
 
 class _Settings(BaseModel):

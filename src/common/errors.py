@@ -44,3 +44,22 @@ def did_you_mean(found: str, known: Iterable[str]) -> str:
     if near:
         return f"; did you mean '{near[0]}'?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def explain_failure(error: BaseException) -> str:
+    """Say what a failure means and what to do, where its cause is one that operators meet."""
+    if isinstance(error, CloudlakeError):
+        return str(error)
+    text = str(error)
+    known = {
+        "No space left on device": "the disk is full; free space and run again",
+        "File too large": "a file grew over the process's limit (ulimit -f); raise it and run again",
+        "Permission denied": "the lake can't be written; check the owner and rights of its folders and run again",
+        "Read-only file system": "the lake can't be written; it lies on a read-only file system",
+        "OutOfMemoryError": "Spark ran out of memory; raise spark.driver.memory in conf/spark-defaults.conf",
+    }
+    for sign, advice in known.items():
+        if sign in text:
+            return f"{sign}: {advice}. Nothing half done is visible; the old version stays in force."
+    first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)
+    return f"{type(error).__name__}: {first[:500]}; --verbose shows the whole trace"

@@ -13,11 +13,11 @@ from typing import Any
 import pyarrow as pa
 
 from .config import Config
-from .contracts import Table
-from .duck import connected
+from .contracts.schemas import arrow_schema, as_declared
+from .contracts.table import Table
+from .lake.duck import connected
 from .publication import published
-from .schemas import arrow_schema, as_declared
-from .usage import MEASURES
+from .usage.events import MEASURES
 
 BATCH_VIEW = "gold.org_daily_usage_by_service"
 SPEED_VIEW = "speed.usage_increments"

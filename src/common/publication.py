@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CloudlakeError
-from .lake import Lake
+from .lake.tables import Lake
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pyarrow as pa
 from ..common import live
 from ..common.config import Config
 from . import customer_live
-from .serving_layer import read_live
+from .served import read_live
 
 
 def live_org_daily_usage(config: Config) -> pa.Table:

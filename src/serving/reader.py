@@ -5,8 +5,8 @@ from __future__ import annotations
 import duckdb
 
 from ..common.config import Config
-from ..common.duck import connected
 from ..common.errors import CloudlakeError
+from ..common.lake.duck import connected
 from ..common.publication import published
 
 

@@ -17,12 +17,12 @@ from typing import Any
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from ..common.clock import now_utc
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
-from ..common.quarantine import ENTRY
-from ..common.runs import now_utc
-from .generations import Checkpoint, begin, checkpoint_folder, resume
+from ..common.quality.quarantine import ENTRY
+from .checkpoints import Checkpoint, begin, checkpoint_folder, resume
 
 BRONZE = "bronze.usage_events"
 JOB = "bronze_usage_events"

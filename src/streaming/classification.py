@@ -14,8 +14,8 @@ from __future__ import annotations
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from ..common import quarantine
-from ..common.usage import EventModel
+from ..common.quality import quarantine
+from ..common.usage.events import EventModel
 
 KEY = ("event_id", "usage_date")
 IS_VALID = "size(_reasons) = 0"

@@ -26,9 +26,9 @@ from pyspark.sql.streaming.listener import (
     StreamingQueryListener,
 )
 
+from ..common.clock import now_utc
 from ..common.config import Config
-from ..common.lake import Lake
-from ..common.runs import now_utc
+from ..common.lake.tables import Lake
 from .bronze_events import BronzeQuery, EventFile, list_files
 from .counts import Counts
 from .silver_events import RECONCILIATION, SILVER, SilverQuery

@@ -19,20 +19,20 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ..common import quarantine
+from ..common.clock import now_utc
 from ..common.config import Config
-from ..common.data_quality import leave_out
-from ..common.duck import connected
+from ..common.contracts.schemas import arrow_schema
 from ..common.errors import CloudlakeError, QualityGateError
 from ..common.faults import crash_point
-from ..common.lake import Lake
-from ..common.runs import now_utc
-from ..common.schemas import arrow_schema
-from ..common.usage import EventModel, increments_sql, read_events
+from ..common.lake.duck import connected
+from ..common.lake.tables import Lake
+from ..common.quality import quarantine
+from ..common.quality.rows import leave_out
+from ..common.usage.events import EventModel, increments_sql, read_events
 from .bronze_events import BRONZE
+from .checkpoints import LOADS_PER_GENERATION, Checkpoint, begin, raise_generation, resume
 from .classification import IS_REFUSED, IS_VALID, fingerprint, quarantine_rows, suspect_fingerprints, verdicts
 from .counts import Counts, count_outcomes
-from .generations import LOADS_PER_GENERATION, Checkpoint, begin, raise_generation, resume
 
 SILVER = "silver.usage_events"
 QUARANTINE = "quarantine.usage_events"

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from cloudlake.streaming import alerts
+from cloudlake.alerts import judging as alerts
 from live_lake import NOW, ROOT, commit, event, opened
 
 LOOK = """

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cloudlake.common.runs import process_lock
+from cloudlake.common.lake.locks import process_lock
 from flow import ROOT, cloudlake, deliver, opened
 from pyspark.sql import SparkSession
 
@@ -127,7 +127,7 @@ def test_a_lake_without_write_permission_is_named(landing: Path) -> None:
         )
         if not able or able.returncode:
             pytest.skip("nobody but root can run this checkout's Python")
-    command = [*python, "-m", "cloudlake.cli", "batch", "--lake", str(lake / "lake"), "--landing", str(landing)]
+    command = [*python, "-m", "cloudlake.cli.main", "batch", "--lake", str(lake / "lake"), "--landing", str(landing)]
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     assert done.returncode == 2, done.stderr
     assert "the lake folder can't be written (Permission denied)" in done.stderr and "Traceback" not in done.stderr

@@ -20,7 +20,7 @@ def run_and_die(lake: Path, landing: Path, point: str) -> None:
     command = [
         sys.executable,
         "-m",
-        "cloudlake.cli",
+        "cloudlake.cli.main",
         "batch",
         "--lake",
         str(lake),

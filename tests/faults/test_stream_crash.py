@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from chispa import assert_df_equality
 from cloudlake.common.config import Config, load_config
-from cloudlake.common.usage import measures, sum_measures
+from cloudlake.common.usage.events import measures, sum_measures
 from cloudlake.streaming import bronze_events, silver_events
-from cloudlake.streaming.streaming_pipeline import run_once
+from cloudlake.streaming.pipeline import run_once
 from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +36,7 @@ import sys, threading
 from cloudlake.common.config import load_config
 from cloudlake.common.session import start_session
 from cloudlake.streaming.monitor import Monitor
-from cloudlake.streaming.streaming_pipeline import run_continuously, run_once
+from cloudlake.streaming.pipeline import run_continuously, run_once
 session, config = start_session("crash"), load_config(lake=sys.argv[1], landing=sys.argv[2])
 print("ready", flush=True)
 if sys.argv[3] == "once":

@@ -18,16 +18,16 @@ from typing import Any
 
 import pytest
 from aiosmtpd.controller import Controller
-from cloudlake import status_page
-from cloudlake.cli import main
+from cloudlake.alerts import judging as alerts
+from cloudlake.alerts import lookout as lookout_module
+from cloudlake.alerts.lookout import Lookout, report_death
+from cloudlake.cli import status as status_page
+from cloudlake.cli.main import main
 from cloudlake.common.config import Config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
-from cloudlake.serving.publish import publish
-from cloudlake.streaming import alerts
-from cloudlake.streaming import lookout as lookout_module
-from cloudlake.streaming.lookout import Lookout, report_death
-from cloudlake.streaming.speed_views import RECENT
-from cloudlake.streaming.streaming_pipeline import run_once
+from cloudlake.runs.stream_run import take_once as run_once
+from cloudlake.serving.publication import publish
+from cloudlake.streaming.recent_events import RECENT
 from flow import event_line, land_events
 from live_lake import NOW, ROOT, commit, event, opened, spread
 from pyspark.sql import SparkSession

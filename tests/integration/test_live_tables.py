@@ -10,17 +10,17 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from cloudlake.alerts import judging as alerts
 from cloudlake.common import live
 from cloudlake.common.config import Config
+from cloudlake.common.contracts.schemas import arrow_schema, spark_schema
 from cloudlake.common.scd2 import join_as_of
-from cloudlake.common.schemas import arrow_schema, spark_schema
 from cloudlake.serving import live_customers, live_org_daily_usage, live_usage_windows
 from cloudlake.serving.customer_live import CUSTOMERS
 from cloudlake.serving.customer_live import TABLE as CUSTOMER_LIVE
-from cloudlake.serving.publish import publish
-from cloudlake.serving.serving_layer import SERVED, serve
-from cloudlake.streaming import alerts
-from cloudlake.streaming.speed_views import RECENT, refresh_recent_events
+from cloudlake.serving.publication import publish
+from cloudlake.serving.served import SERVED, serve
+from cloudlake.streaming.recent_events import RECENT, refresh_recent_events
 from live_lake import NOW, commit, event, opened, spread, write_masters
 from oracle import assert_same
 from pyspark.sql import SparkSession

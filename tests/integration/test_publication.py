@@ -14,7 +14,7 @@ import pytest
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
 from cloudlake.serving import connect, publications, published
-from cloudlake.serving.publish import publish, rollback
+from cloudlake.serving.publication import publish, rollback
 from flow import ROOT, cloudlake
 
 TABLES = ("gold.usage_daily", "gold.org_daily_usage_by_service", "gold.revenue_by_org_month")
@@ -98,7 +98,7 @@ def test_a_crash_while_publishing_leaves_one_of_the_two(config: Config, point: s
     publish(config, "run1")
     build(config, 2)
     code = (
-        "import sys; from cloudlake.common.config import load_config; from cloudlake.serving.publish import publish; "
+        "import sys; from cloudlake.common.config import load_config; from cloudlake.serving.publication import publish; "
         "publish(load_config(lake=sys.argv[1]), 'run2')"
     )
     environment = os.environ | {"CLOUDLAKE_CRASH_AT": point, "PYTHONPATH": str(ROOT / ".typing")}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from cloudlake.common.config import Config
-from cloudlake.common.runs import process_lock
+from cloudlake.common.lake.locks import process_lock
 from flow import ROOT, assert_the_law_holds, cloudlake, deliver, event_line, land_events, opened, versions
 from pyspark.sql import SparkSession
 

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudlake.batch import corrections, silver_transformation
-from cloudlake.cli import main
+from cloudlake.batch.silver import corrections
+from cloudlake.batch.silver import transformation as silver_transformation
+from cloudlake.cli.main import main
+from cloudlake.common.clock import now_utc
 from cloudlake.common.errors import QualityGateError
-from cloudlake.common.gates import GateFailed
-from cloudlake.common.runs import StepRecord, now_utc, record_step
-from cloudlake.streaming import replays
-from cloudlake.streaming.streaming_pipeline import run_once
+from cloudlake.common.quality.gates import GateFailed
+from cloudlake.runs.record import record_step
+from cloudlake.runs.steps import StepRecord
+from cloudlake.streaming import reentry as replays
+from cloudlake.streaming.pipeline import run_once
 from flow import event_line, land_events, opened
 from pyspark.sql import SparkSession
 from table_by_table import ORGS, TableByTable, org

@@ -13,9 +13,9 @@ import duckdb
 import pyarrow as pa
 import pytest
 from cloudlake.common.config import Config
-from cloudlake.common.runs import process_lock
+from cloudlake.common.lake.locks import process_lock
+from cloudlake.runs.stream_run import serve_stream
 from cloudlake.serving import live_org_daily_usage, published
-from cloudlake.streaming.service import serve_stream
 from cloudlake.streaming.silver_events import SilverQuery
 from flow import SERVED_KEY, assert_the_law_holds, cloudlake, deliver, land_events, opened, wait_for
 from oracle import assert_same

@@ -17,16 +17,16 @@ from typing import Any
 
 import pytest
 from chispa import assert_df_equality
-from cloudlake import stream_service
+from cloudlake.cli import stream as stream_service
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
-from cloudlake.common.usage import MEASURES, measures, sum_measures
+from cloudlake.common.usage.events import MEASURES, measures, sum_measures
+from cloudlake.runs.stream_run import serve_stream
 from cloudlake.streaming import silver_events
 from cloudlake.streaming.bronze_events import BronzeQuery
 from cloudlake.streaming.monitor import heartbeat
-from cloudlake.streaming.service import serve_stream
+from cloudlake.streaming.pipeline import reload_events, run_once
 from cloudlake.streaming.silver_events import SilverQuery
-from cloudlake.streaming.streaming_pipeline import reload_events, run_once
 from flow import wait_for
 from pyspark.sql import DataFrame, SparkSession
 

@@ -13,7 +13,7 @@ from typing import Any
 import nbformat
 import pyarrow as pa
 import pytest
-from cloudlake import console
+from cloudlake.cli import tables as console
 from cloudlake.common.config import Config
 from cloudlake.serving import connect, published
 from deltalake import DeltaTable

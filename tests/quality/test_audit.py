@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudlake.batch import quality_audit
-from cloudlake.cli import main
-from cloudlake.common.checks import Profile, change_from, facts_of, tables_in, with_views
+from cloudlake.batch import audit as quality_audit
+from cloudlake.cli.main import main
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.errors import QualityGateError
+from cloudlake.common.quality.checks import Profile, change_from, facts_of, tables_in, with_views
 from pyspark.sql import SparkSession
 
 NOW = datetime(2025, 8, 31, 12, tzinfo=UTC)

@@ -6,13 +6,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from cloudlake import dictionary_page
+from cloudlake.cli import dictionary as dictionary_page
 from cloudlake.common.config import load_config
-from cloudlake.common.contracts import Registry
-from cloudlake.common.ddl import parse_type
-from cloudlake.common.declarations import load_registry
+from cloudlake.common.contracts.loading import load_registry
+from cloudlake.common.contracts.schemas import arrow_schema, delta_schema, spark_schema
+from cloudlake.common.contracts.table import Registry
+from cloudlake.common.contracts.types import parse_type
 from cloudlake.common.errors import ConfigurationError
-from cloudlake.common.schemas import arrow_schema, delta_schema, spark_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudlake.common import data_quality as quality
-from cloudlake.common.contracts import Column, Domain, History, Rule, Table
+from cloudlake.common.contracts.table import Column, Domain, History, Rule, Table
+from cloudlake.common.quality import rows as quality
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudlake.batch import gold_aggregation
+from cloudlake.batch import gold_build as gold_aggregation
 from cloudlake.batch.gold import MARTS, Mart, Touch, months_later
 from cloudlake.batch.gold_refresh import note_of, plan
 from cloudlake.common.config import Config, load_config
-from cloudlake.common.runs import Expected
+from cloudlake.common.steps import Expected
 from deltalake import DeltaTable, write_deltalake
 
 EVENTS, DAILY, BY_SERVICE = "silver.usage_events", "gold.usage_daily", "gold.org_daily_usage_by_service"

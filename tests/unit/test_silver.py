@@ -6,8 +6,8 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
-from cloudlake.batch.silver import billing, masters, records
-from cloudlake.batch.silver_records import classify, restate_months
+from cloudlake.batch.silver.subjects import billing, masters, records
+from cloudlake.batch.silver.upsert import classify, restate_months
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 

@@ -1,1 +1,1 @@
-"""Silver: pure functions, conformed rows in, conformed rows out."""
+"""Silver: deliveries of bronze, conformed, checked and woven into history or upserted."""

@@ -14,7 +14,7 @@ from pyspark.sql import types as T
 
 from ..errors import did_you_mean
 from ..faults import crash_point
-from ..lake import committing, is_table, read_path
+from ..lake.tables import committing, is_table, read_path
 from .difference import Difference, MergeResult, commit
 from .memory import MEMORY_COLUMNS, Memory, Telling, property_of, remember
 from .shape import PROPERTY, HistoryRefusedError, Shape, as_dict, column_faults, grows, widened

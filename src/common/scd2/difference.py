@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from ..lake import append_path, committing, delta_table, is_table, read_path
+from ..lake.tables import append_path, committing, delta_table, is_table, read_path
 from .shape import PROPERTY, Shape, as_dict, same, taken
 
 MANY = 100_000

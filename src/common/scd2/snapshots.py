@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from pyspark.sql import DataFrame, SparkSession
 
-from ..lake import table_lock
+from ..lake.tables import table_lock
 from .batches import declare, placed
 from .difference import MergeResult
 from .late import tell_late

@@ -1,0 +1,363 @@
+"""The audit before a publication: whole tables against their expectations, and the gate where one of level `fail` breaks.
+
+A table is checked where it, a table its facts speak of, or its contract has changed since it was last found good. Small
+tables are read without Spark. Results go to ops.quality_results, pages to <lake>/quality/.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from ..common.config import Config
+from ..common.contracts.table import Table
+from ..common.errors import CloudlakeError, QualityGateError
+from ..common.faults import crash_point
+from ..common.lake.duck import connected
+from ..common.quality import gates
+from ..common.quality.checks import (
+    Profile,
+    change_from,
+    checks_of,
+    facts_of,
+    key_of,
+    profile_from,
+    profile_query,
+    tables_in,
+    with_views,
+)
+from ..common.session import Sessions
+from ..common.steps import Expected, StepResult
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from ..common.quality.expectations import Finding, Suites
+
+RESULTS = "ops.quality_results"
+PROFILE = "profile"
+PERSONAL = "(personal data)"
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A table at one version, with the versions of the tables that its facts speak of."""
+
+    table: Table
+    versions: Mapping[str, int]
+    fingerprint: str
+
+    @property
+    def name(self) -> str:
+        """What a gate accepts: the table, and the data it was checked with."""
+        others = [f"{name}@{version}" for name, version in sorted(self.versions.items()) if name != self.table.name]
+        return " ".join([f"{self.table.name}@{self.versions[self.table.name]}", *others])
+
+
+@dataclass
+class Audited:
+    """What the audit of one table gave."""
+
+    subject: Subject
+    engine: str
+    profile: Profile
+    findings: list[Finding]
+    where: Mapping[str, str]
+    page: Any
+
+
+def folder(config: Config) -> Path:
+    """Return where the Data Docs lie."""
+    return config.lake.root / "quality"
+
+
+def subjects(config: Config) -> list[Subject]:
+    """Return every silver and gold table that holds something, with what it is checked against. Needs no Spark."""
+    lake, registry = config.lake, config.registry
+    tables = [
+        table for table in registry.layer("silver", "gold") if lake.version(table.name) > 0 or _is_filled(config, table)
+    ]
+    # What is counted is pinned before what it is compared with: a stream that is running writes silver first.
+    named = {name for table in tables for fact in facts_of(table).values() for name in tables_in(fact.measure)}
+    in_order = sorted(named | {table.name for table in tables}, key=lambda name: not name.startswith("ops."))
+    newest = {name: lake.version(name) for name in in_order}
+    settings = config.settings.quality.model_dump_json()
+    found = []
+    for table in tables:
+        mentioned = {name for fact in facts_of(table).values() for name in tables_in(fact.measure)}
+        # A mart is compared with the versions that it was built from.
+        built_from = lake.last_note(table.name).get("inputs", {}) if table.layer == "gold" else {}
+        versions = {name: built_from.get(name, newest[name]) for name in sorted(mentioned | {table.name})}
+        contract = hashlib.sha256((settings + table.model_dump_json()).encode()).hexdigest()[:16]
+        found.append(Subject(table, versions, contract))
+    return found
+
+
+def _is_filled(config: Config, table: Table) -> bool:
+    return config.lake.exists(table.name) and config.lake.has_files(table.name)
+
+
+def pending(config: Config, found: Sequence[Subject], full_reload: bool) -> list[Subject]:
+    """Return the tables that have to be checked: those not found good as they are."""
+    good = {} if full_reload else config.lake.last_note(RESULTS).get("good", {})
+    return [one for one in found if good.get(one.table.name) != _mark(one)]
+
+
+def _mark(subject: Subject) -> str:
+    return f"{subject.name} {subject.fingerprint}"
+
+
+def describe(config: Config, full_reload: bool, expected: Expected) -> str:
+    """Say what a run would check, without doing it."""
+    todo = pending(config, subjects(config), full_reload)
+    names = sorted(
+        {one.table.name for one in todo} | {name for name in expected if name.split(".")[0] in ("silver", "gold")}
+    )
+    return f"checks {len(names)} table(s): {', '.join(names[:5])}{' …' if names[5:] else ''}" if names else "skips it"
+
+
+def audit(
+    sessions: Sessions, config: Config, *, run_id: str, now: datetime, parallel: int = 2, full_reload: bool = False
+) -> StepResult:
+    """Check every table that has changed against its expectations.
+
+    Raises:
+        QualityGateError: an expectation of level `fail` is broken and nobody has accepted that; all of them are named.
+    """
+    found = subjects(config)
+    todo = pending(config, found, full_reload)
+    if not todo:
+        return StepResult(skipped=True, message="nothing changed")
+    from ..common.quality.expectations import Suites
+
+    history = _last_profiles(config, {one.table.name for one in todo})
+    suites = Suites()
+    with ThreadPoolExecutor(max_workers=parallel) as pool:
+        audited = list(
+            pool.map(lambda one: _audit_table(sessions, config, suites, one, history.get(one.table.name, [])), todo)
+        )
+    broken = [
+        (one, finding)
+        for one in audited
+        for finding in one.findings
+        if finding.check.level == "fail" and not finding.holds
+    ]
+    passed = {
+        (one.subject.name, finding.check.rule)
+        for one, finding in broken
+        if gates.is_accepted(config.lake, finding.check.rule, one.subject.name)
+    }
+    _record(config, audited, passed, found, run_id, now)
+    crash_point("after_quality_results")
+    _write_pages(config, audited, now)
+    stopped = [
+        _failure(one, finding, run_id)
+        for one, finding in broken
+        if (one.subject.name, finding.check.rule) not in passed
+    ]
+    for failure in stopped:
+        gates.record_failure(config.lake, config.registry, run_id, failure)
+    if stopped:
+        raise QualityGateError("\n".join(str(failure) for failure in stopped))
+    warned = [finding.check.rule for one in audited for finding in one.findings if not finding.holds]
+    checked = sum(len(one.findings) for one in audited)
+    message = f"{checked} expectations of {len(audited)} tables" + (f"; {len(warned)} do not hold" if warned else "")
+    return StepResult(rows_in=sum(one.profile.rows for one in audited), rows_out=checked, message=message)
+
+
+def _failure(one: Audited, finding: Finding, run_id: str) -> gates.GateFailed:
+    check, table = finding.check, one.subject.table.name
+    seen = f"{finding.observed:,.6g}" if finding.observed is not None else "nothing"
+    what = f"{table}: {check.rule}: {check.description}: found {seen}, expected {check.expected}."
+    return gates.GateFailed(check.rule, table, one.subject.name, what, run_id)
+
+
+# --- one table ----------------------------------------------------------------------------------------------------
+
+
+def _audit_table(
+    sessions: Sessions, config: Config, suites: Suites, subject: Subject, last: Sequence[Profile]
+) -> Audited:
+    """Measure a table and run its suite, with Spark where one of the tables at hand is large."""
+    table = subject.table
+    facts = facts_of(table)
+    known = {name: body.measure for name, body in facts.items() if _is_measurable(config, subject, body.measure)}
+    queries = {PROFILE: profile_query(table), **known}
+    limit = config.settings.quality.pandas_rows
+    named = {name for query in queries.values() for name in tables_in(query)}
+    is_large = any(_rows(config, name, subject.versions[name]) > limit for name in named)
+    measured = (_with_spark if is_large else _with_duckdb)(sessions, config, subject, queries)
+    profile = profile_from(measured.pop(PROFILE))
+    change = change_from(profile, last)
+    numbers = {name: float(row["n"] or 0) for name, row in measured.items()} | dict(change.facts)
+    settings = config.settings.quality
+    limits = {name: getattr(settings, name) for name in ("row_count_change", "null_share_change", "mean_change")}
+    checks = checks_of(table, numbers, limits)
+    rows = _rows_to_check(sessions, config, subject, profile.rows > limit)
+    findings, page = suites.validate(table.name, checks, rows, numbers)
+    return Audited(subject, "spark" if is_large else "pandas", profile, findings, change.where, page)
+
+
+def _is_measurable(config: Config, subject: Subject, query: str) -> bool:
+    """A fact about a table that has not been built yet says nothing."""
+    return all(subject.versions[name] >= 0 for name in tables_in(query))
+
+
+def _rows(config: Config, name: str, version: int) -> int:
+    return int(config.lake.dataset(name, version).count_rows())
+
+
+def _with_duckdb(
+    sessions: Sessions, config: Config, subject: Subject, queries: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    names = {name for query in queries.values() for name in tables_in(query)}
+    views = {name.replace(".", "_"): config.lake.dataset(name, subject.versions[name]) for name in names}
+    with connected(**views) as connection:
+        connection.execute("CREATE TEMP MACRO datediff(later, earlier) AS date_diff('day', earlier, later)")
+        found = {}
+        for name, query in queries.items():
+            try:
+                answer = connection.sql(with_views(query)).to_arrow_table()
+            except duckdb.Error as error:
+                raise _no_answer(subject, name, error) from error
+            found[name] = _one_row(name, answer.to_pylist()[0])
+    return found
+
+
+def _with_spark(
+    sessions: Sessions, config: Config, subject: Subject, queries: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    spark = sessions()
+    for name in {name for query in queries.values() for name in tables_in(query)}:
+        view = config.lake.read(spark, name, subject.versions[name])
+        view.createOrReplaceTempView(name.replace(".", "_"))
+    found = {}
+    for name, query in queries.items():
+        try:
+            found[name] = _one_row(name, spark.sql(with_views(query)).collect()[0].asDict())
+        except Exception as error:
+            raise _no_answer(subject, name, error) from error
+    return found
+
+
+def _one_row(name: str, row: dict[str, Any]) -> dict[str, Any]:
+    return row if name == PROFILE else {"n": next(iter(row.values()))}
+
+
+def _no_answer(subject: Subject, name: str, error: Exception) -> CloudlakeError:
+    first = str(error).strip().splitlines()[0]
+    return CloudlakeError(f"{subject.table.name}: expectations.{name}.measure gives no answer: {first}")
+
+
+def _rows_to_check(sessions: Sessions, config: Config, subject: Subject, is_large: bool) -> pd.DataFrame | DataFrame:
+    """Return the columns that checks of rows look at, without personal data."""
+    table = subject.table
+    names = list(dict.fromkeys([*key_of(table), *(n for n, column in table.columns.items() if column.required)]))
+    version = subject.versions[table.name]
+    if is_large:
+        rows = config.lake.read(sessions(), table.name, version)
+        hidden = {name: F.when(F.col(name).isNotNull(), F.lit(PERSONAL)) for name in names if name in table.personal}
+        return rows.select(*(hidden.get(name, F.col(name)).alias(name) for name in names))
+    shown = [
+        f"CASE WHEN {name} IS NOT NULL THEN '{PERSONAL}' END AS {name}" if name in table.personal else name
+        for name in names
+    ]
+    with connected(rows=config.lake.dataset(table.name, version)) as connection:
+        frame: pd.DataFrame = connection.sql(f"SELECT {', '.join(shown) or '1 AS one'} FROM rows").df()
+    return frame
+
+
+# --- what is kept -------------------------------------------------------------------------------------------------
+
+
+def _last_profiles(config: Config, tables: Iterable[str]) -> dict[str, list[Profile]]:
+    """Return each table's profiles of the last runs, oldest first."""
+    if not config.lake.exists(RESULTS):
+        return {}
+    rows = config.lake.read_small(RESULTS, filters=[("rule", "=", PROFILE)]).to_pylist()
+    found: dict[str, list[Profile]] = {}
+    for row in sorted(rows, key=lambda row: row["checked_at"]):
+        if row["table"] in tables:
+            detail = json.loads(row["detail"])
+            found.setdefault(row["table"], []).append(Profile(row["rows"], detail["nulls"], detail["means"]))
+    return {table: profiles[-config.settings.quality.last_runs :] for table, profiles in found.items()}
+
+
+def _record(
+    config: Config,
+    audited: Sequence[Audited],
+    passed: set[tuple[str, str]],
+    found: Sequence[Subject],
+    run_id: str,
+    now: datetime,
+) -> None:
+    """Append the results in one commit; its note says which tables are good as they are."""
+    rows: list[dict[str, Any]] = []
+    good = dict(config.lake.last_note(RESULTS).get("good", {}))
+    for one in audited:
+        table = one.subject.table
+        same = {
+            "run_id": run_id,
+            "table": table.name,
+            "rows": one.profile.rows,
+            "version": one.subject.versions[table.name],
+            "engine": one.engine,
+            "checked_at": now,
+        }
+        detail = {"nulls": dict(one.profile.nulls), "means": dict(one.profile.means)}
+        rows.append(same | {"rule": PROFILE, "kind": "volume", "level": "warn", "status": "passed",
+                            "observed": float(one.profile.rows), "expected": "", "detail": json.dumps(detail)})  # fmt: skip
+        is_good = True
+        for finding in one.findings:
+            check = finding.check
+            is_accepted = (one.subject.name, check.rule) in passed
+            is_good &= finding.holds or check.level == "warn" or is_accepted
+            rows.append(
+                same
+                | {
+                    "rule": check.rule,
+                    "kind": check.kind,
+                    "level": check.level,
+                    "status": "passed" if finding.holds else "accepted" if is_accepted else "failed",
+                    "observed": finding.observed,
+                    "expected": check.expected,
+                    "detail": one.where.get(check.rule),
+                }
+            )
+        good[table.name] = _mark(one.subject) if is_good else ""
+    here = {one.table.name for one in found}
+    note = {"run_id": run_id, "good": {name: mark for name, mark in good.items() if name in here}}
+    config.lake.append_small(rows, config.registry[RESULTS], note)
+
+
+def _write_pages(config: Config, audited: Sequence[Audited], now: datetime) -> None:
+    from ..common.quality.expectations import write_index, write_page
+
+    pages = folder(config)
+    for one in audited:
+        write_page(pages, one.subject.table.name, one.page)
+    rows = config.lake.read_small(RESULTS, columns=["table", "rule", "status", "checked_at"]).to_pylist()
+    newest: dict[str, datetime] = {}
+    for row in rows:
+        newest[row["table"]] = max(row["checked_at"], newest.get(row["table"], row["checked_at"]))
+    lines = []
+    for table in config.registry.layer("silver", "gold"):
+        mine = [
+            r
+            for r in rows
+            if r["table"] == table.name and r["checked_at"] == newest[table.name] and r["rule"] != PROFILE
+        ]
+        if mine:
+            holds = sum(row["status"] == "passed" for row in mine)
+            lines.append((table.name, f"{holds} of {len(mine)} hold", f"{newest[table.name]:%Y-%m-%d %H:%M}"))
+    write_index(pages, lines)

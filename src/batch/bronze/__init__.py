@@ -1,0 +1,1 @@
+"""Bronze: what landed, taken as it is, delivery by delivery."""

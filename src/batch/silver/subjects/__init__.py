@@ -1,0 +1,1 @@
+"""The conforming of each CSV source: pure functions, bronze rows in, conformed rows out."""

@@ -1,0 +1,83 @@
+"""The data dictionary: every table and column, and the graph of what feeds what, from the contracts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..common.contracts.table import LAYERS, Registry, Table
+
+
+def render(registry: Registry) -> str:
+    """Return the dictionary as Markdown, the same for the same contracts."""
+    lines = [
+        "# Data dictionary",
+        "",
+        "Made from conf/ by `cloudlake dictionary`; change it there.",
+        "",
+        "## What feeds what",
+        "",
+        "```mermaid",
+        "flowchart LR",
+        *_graph(registry),
+        "```",
+        "",
+    ]
+    for layer in LAYERS:
+        tables = registry.layer(layer)
+        if tables:
+            lines += [f"## {layer}", ""]
+        for table in tables:
+            lines += [*_table(table), ""]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _graph(registry: Registry) -> Iterator[str]:
+    for table in registry.tables.values():
+        if table.layer in ("ops", "quarantine"):
+            continue
+        for name in table.inputs:
+            yield f"  {name.replace('.', '_')}[{name}] --> {table.name.replace('.', '_')}[{table.name}]"
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield f"### {table.name}"
+    yield ""
+    yield table.description
+    yield ""
+    facts = {
+        "Grain": table.grain,
+        "Key": ", ".join(table.key),
+        "Made from": ", ".join(table.inputs) or (table.file or ""),
+        "History": table.history.kind,
+        "Partition": ", ".join(table.layout.partition),
+        "Fresh within": f"{table.freshness.max_age_hours:g} h of {table.freshness.column}" if table.freshness else "",
+    }
+    yield from (f"- {name}: {fact}" for name, fact in facts.items() if fact)
+    yield ""
+    yield "| column | type | description |"
+    yield "| --- | --- | --- |"
+    for name, column in table.columns.items():
+        marks = [mark for mark, on in (("required", column.required), ("personal data", column.pii)) if on]
+        suffix = f" ({', '.join(marks)})" if marks else ""
+        yield f"| {name} | {column.type} | {_cell(column.description)}{suffix} |"
+    if table.rules or table.reference:
+        yield ""
+        yield "| rule | level | a row breaks it where |"
+        yield "| --- | --- | --- |"
+        for name, rule in table.rules.items():
+            yield f"| {name} | {rule.level} | {_cell(rule.description)}: `{_cell(rule.when)}` |"
+        for name, target in table.reference.items():
+            yield f"| {name}_unknown | quarantine | No version of {target} knows the value |"
+    if table.expectations:
+        yield ""
+        yield "| expectation of the whole table | kind | level | must be | number |"
+        yield "| --- | --- | --- | --- | --- |"
+        for name, expectation in table.expectations.items():
+            bounds = [("≥", expectation.at_least), ("≤", expectation.at_most)]
+            must = ", ".join(f"{sign} {bound:g}" for sign, bound in bounds if bound is not None)
+            number = _cell(expectation.description)
+            yield f"| {name} | {expectation.kind} | {expectation.level} | {must} | {number} |"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

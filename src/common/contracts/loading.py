@@ -1,0 +1,242 @@
+"""Loading conf/: every file is read and checked whole, and all faults of all files are reported at once.
+
+A contract that contradicts itself never loads; each fault names file, table, field, what was found and what would do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from ..errors import ConfigurationError, did_you_mean
+from .table import (
+    LAYERS,
+    NAME,
+    Column,
+    Domain,
+    Expectation,
+    Freshness,
+    History,
+    Layout,
+    Registry,
+    Rule,
+    Table,
+    quarantine_of,
+)
+
+FILES = ("bronze", "silver", "gold", "streaming", "serving", "ops")
+
+
+def load_registry(conf: Path) -> Registry:
+    """Load and check every contract in a folder.
+
+    Raises:
+        ConfigurationError: with all faults of all files, one a line.
+    """
+    faults: list[str] = []
+    domains = dict(_domains(conf, faults))
+    tables: dict[str, Table] = {}
+    for stem in FILES:
+        for table in _tables(conf / f"{stem}.yaml", faults):
+            tables[table.name] = table
+    tables = {name: _extended(table, tables) for name, table in tables.items()}
+    for table in list(tables.values()):
+        if table.layer == "silver":
+            tables[f"quarantine.{table.short_name}"] = quarantine_of(table)
+    for table in tables.values():
+        stem = {"speed": "streaming", "quarantine": "silver"}.get(table.layer, table.layer)
+        faults.extend(
+            f"conf/{stem}.yaml: {table.short_name}.{fault}" for fault in _contradictions(table, tables, domains)
+        )
+    faults.extend(_circles(tables))
+    if faults:
+        raise ConfigurationError(faults)
+    return Registry(tables, domains)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader in which a key stands once, and merged keys (`<<`) come after the mapping's own."""
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        own = [(key, value) for key, value in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        names = {key.value for key, _ in own}
+        for position, (key, _) in enumerate(own):
+            if key.value in [earlier.value for earlier, _ in own[:position]]:
+                raise yaml.constructor.ConstructorError(None, None, f"'{key.value}' stands twice", key.start_mark)
+        super().flatten_mapping(node)
+        merged = {key.value: (key, value) for key, value in node.value if key.value not in names}
+        node.value = own + list(merged.values())
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file safely.
+
+    Raises:
+        ConfigurationError: the file is missing or broken, with line and column.
+    """
+    try:
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
+    except FileNotFoundError:
+        raise ConfigurationError(f"{path}: no such file; --conf names the folder that holds it") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error)
+        raise ConfigurationError(f"{path}:{where}: this is not YAML: {problem}") from None
+
+
+def _domains(conf: Path, faults: list[str]) -> Iterator[tuple[str, Domain]]:
+    try:
+        content = read_yaml(conf / "domains.yaml")
+    except ConfigurationError as error:
+        faults.extend(error.faults)
+        return
+    for name, body in (content or {}).items():
+        try:
+            domain = Domain.model_validate(body)
+        except ValidationError as error:
+            faults.extend(explain(error, f"conf/domains.yaml: {name}", Domain))
+            continue
+        faults.extend(
+            f"conf/domains.yaml: {name}.aliases.{alias}: '{value}' is not one of its values{did_you_mean(value, domain.values)}"
+            for alias, value in domain.aliases.items()
+            if value not in domain.values
+        )
+        yield name, domain
+
+
+def _tables(path: Path, faults: list[str]) -> Iterator[Table]:
+    try:
+        content = read_yaml(path)
+    except ConfigurationError as error:
+        faults.extend(error.faults)
+        return
+    declared = (content or {}).get("tables", {})
+    layer = {"streaming": "speed"}.get(path.stem, path.stem)
+    for name, body in declared.items():
+        where = f"conf/{path.name}: {name}"
+        if not isinstance(body, dict):
+            faults.append(f"{where}: a table is a mapping with description, grain, key, columns, …; found {body!r}")
+            continue
+        if not NAME.fullmatch(str(name)):
+            faults.append(f"{where}: names are lower case letters, digits and _, beginning with a letter")
+            continue
+        try:
+            yield Table.model_validate({**body, "name": name if "." in str(name) else f"{layer}.{name}"})
+        except ValidationError as error:
+            faults.extend(explain(error, where, Table))
+
+
+def _extended(table: Table, tables: Mapping[str, Table]) -> Table:
+    """Return the table with the columns of the one it extends before its own."""
+    if table.extends is None or table.extends not in tables:
+        return table
+    return table.model_copy(update={"columns": {**tables[table.extends].columns, **table.columns}})
+
+
+def explain(error: ValidationError, where: str, model: type[BaseModel]) -> list[str]:
+    """Turn pydantic's errors into lines of "where.field: what was found, what would do"."""
+    lines = []
+    for fault in error.errors():
+        field = ".".join(str(part) for part in fault["loc"] if part != "name")
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            known = _fields_at(model, fault["loc"][:-1])
+            message = f"'{fault['loc'][-1]}' is not a field{did_you_mean(str(fault['loc'][-1]), known)}"
+        elif fault["type"] == "missing":
+            message = "is missing"
+        elif fault["type"] != "value_error":
+            message = f"{message}; found {fault['input']!r}"
+        joint = ": " if where.endswith(".yaml") else "."
+        lines.append(f"{where}{joint}{field}: {message}" if field else f"{where}: {message}")
+    return lines
+
+
+def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
+    nested: dict[Any, type[BaseModel]] = {
+        "columns": Column,
+        "rules": Rule,
+        "expectations": Expectation,
+        "history": History,
+        "layout": Layout,
+        "freshness": Freshness,
+    }
+    for part in loc:
+        if part in nested:
+            model = nested[part]
+    return list(model.model_fields)
+
+
+def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[str, Domain]) -> Iterator[str]:
+    """Yield what a table says that its columns, the other tables or the domains do not bear out."""
+    columns = table.columns
+    mentioned = {
+        "key": table.key,
+        "layout.partition": table.layout.partition,
+        "layout.cluster": table.layout.cluster,
+        "history.untracked": table.history.untracked,
+        "no_statistics": table.no_statistics,
+        "freshness.column": (table.freshness.column,) if table.freshness else (),
+        "reference": tuple(table.reference),
+    }
+    for field, names in mentioned.items():
+        for name in names:
+            if name not in columns:
+                yield f"{field}: '{name}' is not a column{did_you_mean(name, columns)}"
+    for rule, body in table.rules.items():
+        if not NAME.fullmatch(rule):
+            yield f"rules.{rule}: names are lower case letters, digits and _, beginning with a letter"
+        if body.column is not None and body.column not in columns:
+            yield f"rules.{rule}.column: '{body.column}' is not a column{did_you_mean(body.column, columns)}"
+        if body.set_null is not None and body.set_null not in columns:
+            yield f"rules.{rule}.set_null: '{body.set_null}' is not a column{did_you_mean(body.set_null, columns)}"
+        if body.set_null in table.key:
+            yield f"rules.{rule}.set_null: '{body.set_null}' is a key; a key is refused, never emptied"
+    for name, expectation in table.expectations.items():
+        yield from (f"expectations.{name}{fault}" for fault in _faults_of(name, expectation, tables))
+    for name, column in columns.items():
+        if column.domain is not None and column.domain not in domains:
+            yield f"columns.{name}.domain: '{column.domain}' is not in conf/domains.yaml{did_you_mean(column.domain, domains)}"
+        if column.derived and column.source:
+            yield f"columns.{name}: it is derived or it has a source column, not both"
+    if table.extends is not None and table.extends not in table.inputs:
+        yield f"extends: '{table.extends}' must be one of the inputs{did_you_mean(table.extends, table.inputs)}"
+    for name in table.inputs:
+        if name not in tables:
+            yield f"inputs: '{name}' is not a table{did_you_mean(name, tables)}"
+    for name, target in table.reference.items():
+        owner, _, key = target.rpartition(".")
+        if owner not in tables or key not in tables[owner].columns:
+            yield f"reference.{name}: '{target}' is not a column of a table; write layer.table.column"
+        elif owner not in table.inputs:
+            yield f"reference.{name}: '{owner}' must be one of the inputs, so that it is built first"
+    if table.history.kind == "scd2" and not table.history.surrogate_key:
+        yield "history.surrogate_key: is missing; an scd2 table names its surrogate key"
+    if not table.key and table.history.kind in ("upsert", "scd2"):
+        yield f"key: is empty; history '{table.history.kind}' needs one"
+
+
+def _faults_of(name: str, expectation: Expectation, tables: Mapping[str, Table]) -> Iterator[str]:
+    if not NAME.fullmatch(name):
+        yield ": names are lower case letters, digits and _, beginning with a letter"
+    if expectation.at_least is None and expectation.at_most is None:
+        yield ": it has no bound; give at_least or at_most"
+    named = set(re.findall(rf"\b(?:{'|'.join(LAYERS)})[.][a-z0-9_]+", expectation.measure))
+    if not named:
+        yield ".measure: names no table; write layer.table"
+    yield from (f".measure: '{one}' is not a table{did_you_mean(one, tables)}" for one in sorted(named - set(tables)))
+
+
+def _circles(tables: Mapping[str, Table]) -> list[str]:
+    known = {name: [i for i in table.inputs if i in tables] for name, table in tables.items()}
+    try:
+        TopologicalSorter(known).prepare()
+    except CycleError as error:
+        return [f"conf: inputs run in a circle: {' → '.join(error.args[1])}"]
+    return []

@@ -1,0 +1,1 @@
+"""Whether rows and tables are as declared: rules, expectations, gates, and the quarantine."""

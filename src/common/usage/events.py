@@ -1,0 +1,390 @@
+"""What a usage event means: read a line by its version, conform it, judge it, and measure events.
+
+Batch and stream import this module, so both speeds have one definition. Pure functions of rows and columns; what an
+event may be comes as `EventModel` from conf/ (silver.yaml, streaming.yaml, domains.yaml).
+
+A line counts only if it is exactly one JSON object. Spark's parsers let more through, so each line is read as
+`[<line>,{"__end":"<hash of the line>"}]`: an array of exactly two elements whose second is the seal means that the
+line is one element, complete and alone. What follows a first value, or is cut off, breaks that.
+
+That care costs several times what parsing does, and nearly every line is as plain as can be: one pattern, made from
+conf/, says so (`plain_line`), and such a line is parsed once and cast without further looks. It changes no answer.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from ..contracts.schemas import spark_type
+from ..contracts.table import Domain, Table
+from ..quality.rows import BLANKS, broken, folded
+
+MAX_LINE_BYTES = 1 << 20
+"""A longer line is no event; it is kept apart as malformed, whole."""
+
+_DECIMAL = r"^[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d{1,3})?$"
+_VANISHING = r"^[+-]?(\d+([.]\d*)?|[.]\d+)[eE]-\d+$"
+_MAX_NUMBER_LENGTH = 1000
+_TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)$"
+_STRICT_JSON = {
+    "mode": "PERMISSIVE",
+    "allowSingleQuotes": "false",
+    "allowNonNumericNumbers": "false",
+    "allowNumericLeadingZeros": "false",
+    "allowUnquotedFieldNames": "false",
+    "allowUnquotedControlChars": "false",
+    "allowComments": "false",
+    "allowBackslashEscapingAnyCharacter": "false",
+}
+_PLAIN_BYTES = 4096
+_PLAIN_TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"'
+_PLAIN_TEXT = r'"[!#-\[\]-~]++"'
+_PLAIN_VERSION = r"(?:0|[1-9]\d{0,3})"
+_PLAIN_DIGITS = 8
+_VERSION = "schema_version"
+_TIMESTAMP = "timestamp"
+_COST_FIELD = "cost_usd_increment"
+_EXACT_COST = "decimal(38,26)"
+_INTEGERS = ("int", "bigint")
+BUCKET_MINUTES = 15
+
+
+@dataclass(frozen=True)
+class EventModel:
+    """What an event line may be: the contract of silver.usage_events, the fields of each version, units, domains."""
+
+    contract: Table
+    schema_versions: Mapping[int, Sequence[str]]
+    metric_units: Mapping[str, str]
+    domains: Mapping[str, Domain]
+
+    @cached_property
+    def fields(self) -> list[str]:
+        """Every field that some version has, in the order of their first mention, after the version itself."""
+        return list(dict.fromkeys([_VERSION, *(field for fields in self.schema_versions.values() for field in fields)]))
+
+    @cached_property
+    def numbers(self) -> dict[str, str]:
+        """The fields that hold numbers, with the types of their columns; the version is not one of them."""
+        columns = self.contract.columns.items()
+        found = {column.source or name: column.type for name, column in columns if _is_number(column.type)}
+        return {field: kind for field, kind in found.items() if field != _VERSION}
+
+    @cached_property
+    def steps(self) -> list[dict[str, Column]]:
+        """What reading a line takes: columns, step by step, each of those before. Built once, applied to each micro-batch."""
+        return [*_parse(self), *_trim(self), *_conform(self), *_judge(self)]
+
+    @cached_property
+    def conformed(self) -> list[str]:
+        """The columns that make up an event's content: two lines of one event that differ here contradict each other."""
+        apart = {"unit_imputed", "quality_flags", "load_id"}
+        return [name for name in self.contract.columns if name not in apart and not name.startswith("_")]
+
+
+# --- from lines to judged rows ------------------------------------------------------------------------------------
+
+
+def read_events(lines: DataFrame, model: EventModel) -> DataFrame:
+    """Read, conform and judge event lines.
+
+    Args:
+        lines: rows with `raw` (the line) and `_ingested_at`; other columns pass through.
+        model: what an event may be.
+
+    Returns:
+        `lines` with the contract's columns but load_id, and `_reasons` (the quarantine rules a row breaks, sorted;
+        empty for a valid event).
+    """
+    passing = lines.columns
+    judged = reduce(DataFrame.withColumns, model.steps, lines)
+    read = [name for name in model.contract.columns if name not in ("load_id", *passing) and not name.startswith("_")]
+    return judged.select(*passing, *read, "_reasons")
+
+
+def plain_line(model: EventModel) -> str:
+    """Return the pattern of a line that needs no care; a line that does not match may still be an event.
+
+    One flat JSON object of known fields, each at most once, because in their order: those of the oldest version, the
+    version, what later versions added. Texts are ASCII without blanks or escapes, the time is in UTC to the second,
+    numbers fit their column's type.
+    """
+    oldest, *later = [fields for _, fields in sorted(model.schema_versions.items())]
+    in_order = dict.fromkeys([*oldest, _VERSION, *(field for fields in later for field in fields)])
+
+    def member(field: str) -> str:
+        if field in model.numbers:
+            value = _plain_number(model.numbers[field], has_exponent=field != _COST_FIELD)
+        else:
+            value = {_TIMESTAMP: _PLAIN_TIME, _VERSION: _PLAIN_VERSION}.get(field, _PLAIN_TEXT)
+        return f'"{field}": ?(?:{value}|null)'
+
+    first, *others = (member(field) for field in in_order)
+    return r"^\{" + first + "".join(f"(?:, ?{other})?+" for other in others) + r"\}\z"
+
+
+def _plain_number(kind: str, has_exponent: bool) -> str:
+    """Return the pattern of a number that a type has room for. (Nothing is said of digits that rounding takes away.)"""
+    if kind in _INTEGERS:
+        return r"-?(?:0|[1-9]\d{0,8})"
+    precision, scale = (int(digits) for digits in re.findall(r"\d+", kind))
+    room = min(_PLAIN_DIGITS, precision - scale) - 1  # one digit less: rounding may need it
+    if room < 1:
+        return r"(?!)"
+    number = rf"-?(?:0|[1-9]\d{{0,{room - 1}}})(?:[.]\d{{1,{_PLAIN_DIGITS}}})?"
+    exponent = r"(?:e-\d{1,2})?" if has_exponent else ""
+    return rf'(?:{number}{exponent}|"{number}")'
+
+
+def _plain_type(field: str, model: EventModel) -> str:
+    """Return the type as which a field of a plain line is read: that of its column; the cost, with every digit."""
+    if field == _COST_FIELD:
+        return f"decimal({2 * _PLAIN_DIGITS},{_PLAIN_DIGITS})"
+    return "int" if field == _VERSION else model.numbers.get(field, "string")
+
+
+def _parse(model: EventModel) -> Iterator[dict[str, Column]]:
+    """Two structs of the fields: `plain`, typed, of a plain line; `said`, their texts, of any other line that is exactly
+    one JSON object. `_is_plain` tells which; both are NULL where a line is no object.
+    """
+    fields = ", ".join(f"`{name}` STRING" for name in model.fields)
+    typed = ", ".join(f"`{name}` {_plain_type(name, model)}" for name in model.fields)
+    is_plain = (F.octet_length("raw") <= _PLAIN_BYTES) & F.col("raw").rlike(plain_line(model))
+    yield {"_is_plain": F.coalesce(is_plain, F.lit(False))}
+    is_readable = ~F.col("_is_plain") & (F.octet_length("raw") <= MAX_LINE_BYTES) & F.is_valid_utf8("raw")
+    yield {"_seal": F.when(is_readable, F.xxhash64("raw").cast("string"))}
+    sealed = F.concat(F.lit("["), "raw", F.lit(',{"__end":"'), "_seal", F.lit('"}]'))
+    yield {
+        "plain": F.from_json(F.when(F.col("_is_plain"), F.col("raw")), f"struct<{typed}>", _STRICT_JSON),
+        "_read": F.from_json(sealed, f"array<struct<{fields}, `__end` STRING>>", _STRICT_JSON),
+    }
+    first, last = F.get("_read", F.lit(0)), F.get("_read", F.lit(1))
+    is_alone = (F.size("_read") == 2) & first.isNotNull() & (last.getField("__end") == F.col("_seal"))
+    careful = F.struct(*(first.getField(name).alias(name) for name in model.fields))
+    # Not `&`: where the left side is NULL, the right side would be computed, and it reads the line once more.
+    yield {"said": F.when(is_alone, F.when(_has_distinct_keys(), careful))}
+
+
+def _has_distinct_keys() -> Column:
+    """Tell whether no key of the object stands twice in the line."""
+    keys = F.json_object_keys("raw")
+    return F.size(keys) == F.size(F.array_distinct(keys))
+
+
+def _trim(model: EventModel) -> Iterator[dict[str, Column]]:
+    """A column `said_<field>` for each field: its text, trimmed, NULL where nothing is left; and `is_object`.
+
+    A plain line's numbers need no text: `said_<field>` is NULL, the number stays in `plain`.
+    """
+    is_long = ~F.col("_is_plain") & F.col("raw").rlike(r":\s*-?[0-9.]{16}")
+    yield {"_has_long_number": is_long, "is_object": F.col("_is_plain") | F.col("said").isNotNull()}
+    texts = {}
+    for field in model.fields:
+        text = F.col("said").getField(field)
+        whole = _every_digit(field, text) if field in model.numbers else text
+        trimmed = F.when(~F.col("_is_plain"), F.nullif(F.btrim(whole, F.lit(BLANKS)), F.lit("")))
+        is_text = _plain_type(field, model) == "string"
+        texts[f"said_{field}"] = F.when(F.col("_is_plain"), _plain(field)).otherwise(trimmed) if is_text else trimmed
+    yield texts
+
+
+def _plain(field: str) -> Column:
+    return F.col("plain").getField(field)
+
+
+def _conform(model: EventModel) -> Iterator[dict[str, Column]]:
+    """The contract's columns, in their types and enumerations, by version; and `exact_cost`, before rounding."""
+    said = F.col(f"said_{_TIMESTAMP}")
+    is_plain = F.col("_is_plain")
+    # The session is in UTC; looking at the Z costs as much as the rest.
+    in_utc = F.substring(said, 1, 19).try_cast("timestamp")
+    event_time = F.when(is_plain, in_utc).when(said.rlike(_TIME), said.try_cast("timestamp"))
+    version = F.when(is_plain, F.when(_plain(_VERSION).isin(list(model.schema_versions)), _plain(_VERSION)))
+    version = version.otherwise(_known_version(F.col(f"said_{_VERSION}"), model))
+    yield {_VERSION: version, "event_time": event_time}
+
+    def of_version(field: str, text: Column) -> Column:
+        """NULL where the line's version has no such field."""
+        having = [number for number, fields in model.schema_versions.items() if field in fields]
+        return text if len(having) == len(model.schema_versions) else F.when(F.col(_VERSION).isin(having), text)
+
+    fields = [field for field in model.fields if field != _VERSION]
+    yield {f"said_{field}": of_version(field, F.col(f"said_{field}")) for field in fields}
+
+    def number(field: str, kind: str) -> Column:
+        plain = of_version(field, _plain(field).cast(spark_type(kind)))
+        return F.when(is_plain, plain).otherwise(_number(F.col(f"said_{field}"), kind))
+
+    values = {"exact_cost": number(_COST_FIELD, _EXACT_COST)}
+    for name, column in model.contract.columns.items():
+        if not column.derived and name != _VERSION:
+            field = column.source or name
+            text = F.col(f"said_{field}")
+            if column.domain is not None:
+                values[name] = _canonical(text, model.domains[column.domain].spellings)
+            else:
+                values[name] = text if column.type == "string" else number(field, column.type)
+    yield values
+    yield {"metric_unit": _lookup(model.metric_units, F.col("metric"))}
+    yield {
+        "usage_date": F.to_date("event_time"),
+        # A unit that nobody knows stays as it is, so that it contradicts its metric.
+        "unit": F.coalesce("unit", "said_unit", "metric_unit"),
+        "unit_imputed": F.col("said_unit").isNull() & F.col("metric_unit").isNotNull(),
+    }
+
+
+def _judge(model: EventModel) -> Iterator[dict[str, Column]]:
+    """`_reasons` and `quality_flags`, by what the texts must hold and by the contract's rules."""
+    none = F.array().cast("array<string>")
+    rules = model.contract.rules
+    refusing = _faults(model) | {name: F.expr(rule.when) for name, rule in rules.items() if rule.level != "warn"}
+    warning = [F.expr(rule.when) for rule in rules.values() if rule.level == "warn"]
+    reasons = (
+        F.when(~F.col("is_object"), F.array(F.lit("malformed_json")))
+        .when(F.col(_VERSION).isNull(), F.array(F.lit("schema_version_unknown")))
+        .when(_any(refusing.values()), _names(refusing))
+        .otherwise(none)
+    )
+    flags = F.when(_any(warning), broken(rules, "warn")).otherwise(none)
+    yield {"_reasons": reasons, "quality_flags": flags}
+
+
+def costs_of_refused(refused: DataFrame) -> DataFrame:
+    """Return `org_id`, `usage_date` and `cost_usd` of the refused lines that are one JSON object and say all three.
+
+    Args:
+        refused: rows of quarantine.usage_events; a line whose object cannot be read is there as malformed_json.
+    """
+    is_object = ~F.array_contains("reasons", "malformed_json")
+    said = F.from_json("payload", "org_id STRING, timestamp STRING, cost_usd_increment STRING", _STRICT_JSON)
+    texts = refused.where(is_object).select(said.alias("said")).select("said.*")
+    texts = texts.select(*(F.nullif(F.btrim(name, F.lit(BLANKS)), F.lit("")).alias(name) for name in texts.columns))
+    event_time = F.when(F.col("timestamp").rlike(_TIME), F.col("timestamp").try_cast("timestamp"))
+    cost = _number(F.col("cost_usd_increment"), "decimal(18,6)")
+    return texts.select("org_id", F.to_date(event_time).alias("usage_date"), cost.alias("cost_usd")).dropna()
+
+
+def _faults(model: EventModel) -> dict[str, Column]:
+    """What may be wrong with the text of a field, by reason."""
+    said = F.col("said_timestamp")
+    found = {"timestamp_missing": said.isNull(), "timestamp_invalid": said.isNotNull() & F.col("event_time").isNull()}
+    for name, column in model.contract.columns.items():
+        field = column.source or name
+        if column.derived or name == _VERSION:
+            continue
+        text = F.col(f"said_{field}")
+        if column.required:
+            found[f"{field}_missing"] = text.isNull() & F.col(name).isNull()
+        if name != "unit" and (column.domain or column.type != "string"):
+            fault = "unknown" if column.domain else "invalid"
+            found[f"{field}_{fault}"] = text.isNotNull() & F.col(name).isNull()
+    return found
+
+
+def _every_digit(field: str, text: Column) -> Column:
+    """Return a number's text as the line has it. Spark passes numbers through double, exact to 15 digits only."""
+    token = F.regexp_extract("raw", rf'"{field}"\s*:\s*(-?[0-9.]+([eE][+-]?[0-9]+)?)', 1)
+    is_same = token.try_cast("double") == text.try_cast("double")
+    return F.when(F.col("_has_long_number") & is_same, token).otherwise(text)
+
+
+def _is_number(kind: str) -> bool:
+    return kind.startswith("decimal") or kind in _INTEGERS
+
+
+def _number(text: Column, kind: str) -> Column:
+    """Return the decimal number that a text writes, rounded once, half away from zero; NULL where it writes none.
+
+    An exponent of more digits is a number too small to matter, or too large for any type; a text of more than a
+    thousand characters is none. (Casting those would take minutes.)
+    """
+    is_short = F.length(text) <= _MAX_NUMBER_LENGTH
+    plain = F.when(is_short & text.rlike(_DECIMAL), text).when(is_short & text.rlike(_VANISHING), F.lit("0"))
+    if kind not in _INTEGERS:
+        return plain.try_cast(spark_type(kind))
+    number = plain.try_cast("decimal(38,18)")
+    return F.when(number == F.floor(number), number.try_cast(kind))
+
+
+def _known_version(text: Column, model: EventModel) -> Column:
+    versions = {str(number): number for number in model.schema_versions}
+    whole = F.regexp_extract(text, r"^(\d+)[.]0*$", 1)
+    return F.coalesce(_lookup(versions, text), _lookup(versions, whole))
+
+
+def _canonical(text: Column, spellings: Mapping[str, str]) -> Column:
+    """Return the canonical value of a spelling, NULL for an unknown one. The canonical spelling itself is the fast path."""
+    canonical = sorted(set(spellings.values()))
+    return F.when(text.isin(canonical), text).otherwise(_lookup(spellings, folded(text)))
+
+
+def _lookup(pairs: Mapping[str, str] | Mapping[str, int], key: Column) -> Column:
+    kind = "INT" if all(isinstance(value, int) for value in pairs.values()) else "STRING"
+    return F.try_element_at(F.from_json(F.lit(json.dumps(dict(pairs))), f"MAP<STRING, {kind}>"), key)
+
+
+def _any(conditions: Iterable[Column]) -> Column:
+    return reduce(Column.__or__, [F.coalesce(condition, F.lit(False)) for condition in conditions], F.lit(False))
+
+
+def _names(conditions: Mapping[str, Column]) -> Column:
+    """Return the sorted names of the conditions that are true."""
+    return F.array_compact(F.array(*(F.when(conditions[name], F.lit(name)) for name in sorted(conditions))))
+
+
+# --- measures -----------------------------------------------------------------------------------------------------
+
+_COST, _QUANTITY, _CARBON = "decimal(28,6)", "decimal(30,6)", "decimal(30,9)"
+_MEASURES = {
+    "events": ("count(*)", "bigint"),
+    "cost_usd": ("sum(cost_usd)", _COST),
+    "requests": ("sum(CASE WHEN metric = 'requests' THEN value END)", _QUANTITY),
+    "cpu_hours": ("sum(CASE WHEN metric = 'cpu_hours' THEN value END)", _QUANTITY),
+    "storage_gb_hours": ("sum(CASE WHEN metric = 'storage_gb_hours' THEN value END)", _QUANTITY),
+    "genai_tokens": ("sum(genai_tokens)", "bigint"),
+    "carbon_kg": ("sum(carbon_kg)", _CARBON),
+    "carbon_events": ("count(carbon_kg)", "bigint"),
+    "carbon_cost_usd": ("sum(CASE WHEN carbon_kg IS NOT NULL THEN cost_usd END)", _COST),
+    "events_without_value": ("count(*) - count(value)", "bigint"),
+}
+MEASURES: tuple[str, ...] = tuple(_MEASURES)
+"""The measures of usage, in the order of their columns."""
+_NULL_WHERE_UNREPORTED = frozenset({"genai_tokens", "carbon_kg"})
+
+
+def measures() -> list[Column]:
+    """Return the measures as aggregations over events (silver.usage_events)."""
+    return [F.expr(_measure(name, total)).alias(name) for name, (total, _) in _MEASURES.items()]
+
+
+def sum_measures(*without: str) -> list[Column]:
+    """Return the measures as sums over rows that carry them, except those named."""
+    return [F.expr(_measure(name, f"sum({name})")).alias(name) for name in MEASURES if name not in without]
+
+
+def _measure(name: str, total: str) -> str:
+    """Return the SQL of a measure's sum in its type; Spark and DuckDB read it alike."""
+    kind = _MEASURES[name][1]
+    typed = f"CAST({total} AS {kind})"
+    return typed if name in _NULL_WHERE_UNREPORTED else f"coalesce({typed}, CAST(0 AS {kind}))"
+
+
+def increments_sql(load_id: int) -> str:
+    """Return the SQL (DuckDB) that sums a load's `events` to the rows of speed.usage_increments.
+
+    By load_id, quarter of an hour of event time, organisation, service and region.
+    """
+    sums = ", ".join(f"{_measure(name, total)} AS {name}" for name, (total, _) in _MEASURES.items())
+    bucket = f"time_bucket(INTERVAL '{BUCKET_MINUTES} minutes', event_time)"
+    return f"""
+        SELECT load_id, {bucket} AS bucket_start, org_id, service, region, {sums}
+        FROM events WHERE load_id = {load_id} GROUP BY ALL
+    """

@@ -1,0 +1,122 @@
+"""The stream with the lookout beside it: once, or long-running: started again when it dies, given up after a limit."""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from py4j.protocol import Py4JNetworkError
+from pyspark.sql import SparkSession
+
+from ..alerts.lookout import Lookout, look_once, report_death
+from ..common.config import Config
+from ..common.errors import CloudlakeError, ConfigurationError, QualityGateError, explain_failure
+from ..streaming.monitor import Monitor, run_folder
+from ..streaming.pipeline import StreamResult, reload_events, run_continuously, run_once
+
+PID = "stream.pid"
+HOPELESS = (ConfigurationError, QualityGateError, Py4JNetworkError)
+"""What starting again does not mend; the last says that Spark's process has ended."""
+
+
+def take_once(session: Callable[[], SparkSession], config: Config, run_id: str) -> StreamResult:
+    """Take what is there, then judge it and tell people. The caller holds the stream lock; errors as `run_once`."""
+    result = run_once(session, config, run_id)
+    result.warnings += look_once(config, run_id).faults
+    return result
+
+
+def reload_once(session: Callable[[], SparkSession], config: Config, run_id: str) -> StreamResult:
+    """Take what is there, judge it, and make silver.usage_events anew; as `reload_events`."""
+    result = reload_events(session, config, run_id)
+    result.warnings += look_once(config, run_id).faults
+    return result
+
+
+def serve_stream(
+    session: Callable[[], SparkSession],
+    config: Config,
+    run_id: str,
+    stop: threading.Event,
+) -> StreamResult:
+    """Stream until `stop` is set; the caller holds the stream lock.
+
+    Args:
+        session: gives the Spark session when it is needed.
+        config: the lake, the landing zone and the settings.
+        run_id: the run.
+        stop: set to end the stream; the micro-batches at hand then end first.
+
+    Raises:
+        CloudlakeError: the stream died more often in a row than conf/ allows.
+        ConfigurationError: starting again would not help.
+    """
+    monitor = Monitor(config, run_id)
+    close_metrics = monitor.metrics.serve(config.stream.monitor.metrics_port)
+    with _pid_file(config):
+        try:
+            return _keep_running(session, config, run_id, stop, monitor)
+        finally:
+            close_metrics()
+
+
+def _keep_running(
+    session: Callable[[], SparkSession], config: Config, run_id: str, stop: threading.Event, monitor: Monitor
+) -> StreamResult:
+    restart = config.stream.restart
+    result = StreamResult()
+    deaths = 0
+    while True:
+        started = time.monotonic()
+        try:
+            monitor.beat(at_once=True)
+            lookout = Lookout(config, run_id)
+            last = run_continuously(session, config, run_id, stop, monitor, beside=lookout)
+            last.warnings += lookout.faults
+            last.add(result)
+            result = last
+            break
+        except Exception as error:
+            reason = explain_failure(error)
+            result.add(monitor.take_totals())
+            if stop.is_set():  # The service manager has told Spark's process to end as well; the next run goes on.
+                print(f"warning: the stream was cut off while it ended: {reason}", file=sys.stderr)
+                break
+            deaths = 1 if time.monotonic() - started >= restart.forget_after_seconds else deaths + 1
+            report_death(config, "stream", deaths, reason)
+            if deaths > restart.limit or isinstance(error, HOPELESS):
+                monitor.event("gave_up", reason)
+                raise _given_up(error, deaths, reason) from error
+            pause = min(restart.first_seconds * 2 ** (deaths - 1), restart.max_seconds) * random.uniform(0.75, 1)
+            print(f"warning: the stream died ({reason}); again in {pause:.0f} s", file=sys.stderr, flush=True)
+            monitor.event("died", reason)
+            if stop.wait(pause):
+                break
+    monitor.event("stopped")
+    return result
+
+
+def _given_up(error: Exception, deaths: int, reason: str) -> CloudlakeError:
+    if isinstance(error, ConfigurationError | QualityGateError):
+        return error
+    return CloudlakeError(
+        f"the stream died {deaths} time(s) in a row and is not started again: {reason}. What was committed is kept; "
+        "mend the cause, then scripts/run_streaming_pipeline.sh start goes on where it stopped"
+    )
+
+
+@contextmanager
+def _pid_file(config: Config) -> Iterator[Path]:
+    path = run_folder(config.lake) / PID
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+    try:
+        yield path
+    finally:
+        path.unlink(missing_ok=True)

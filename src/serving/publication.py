@@ -1,0 +1,94 @@
+"""Publication: which version of each gold table readers see, changed for all tables at once by one atomic replace."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict
+from typing import Any
+
+from ..common.clock import now_utc
+from ..common.config import Config
+from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
+from ..common.faults import crash_point
+from ..common.lake.tables import Lake
+from ..common.publication import Ledger, Publication, publication_file, read_ledger
+from ..common.steps import StepResult
+
+KEPT = 30
+"""Publications before the one in force that can be rolled back to; their versions are kept 30 days."""
+
+
+def publish(config: Config, run_id: str) -> StepResult:
+    """Put the newest version of every gold table in force, in one atomic replace; a no-op where nothing changed.
+
+    After a rollback, what was rolled back stays so until a run has built something new.
+    """
+    tables: dict[str, dict[str, Any]] = {}
+    for table in config.registry.layer("gold"):
+        if config.lake.exists(table.name):
+            note = config.lake.last_note(table.name)
+            tables[table.name] = {
+                "version": config.lake.version(table.name),
+                "load_id": note.get("load_id", 0),
+                "run_id": note.get("run_id"),
+                "as_of": note.get("as_of"),
+            }
+    ledger = read_ledger(config.lake)
+    left = [other for other in ledger.others if other.run_id == ledger.rolled_back_from]
+    if ledger.in_force.tables == tables:
+        return StepResult(skipped=True, message="nothing new to publish")
+    if left and left[0].tables == tables:
+        return StepResult(skipped=True, message=f"nothing new since run {left[0].run_id} was rolled back")
+    crash_point("before_publish")
+    new = Publication(run_id, now_utc().isoformat(timespec="microseconds"), tables)
+    earlier = (ledger.in_force, *ledger.others) if ledger.in_force.run_id else ()
+    _write(config.lake, Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-KEPT:])))
+    crash_point("after_publish")
+    return StepResult(rows_out=len(tables), message=f"{len(tables)} tables in force")
+
+
+def rollback(config: Config, to: str | None = None) -> tuple[Publication, Publication]:
+    """Put an earlier publication in force again, by default the one before; returns what was and what now is in force.
+
+    The caller holds the batch lock.
+
+    Raises:
+        ConfigurationError: there is no such publication, or none before.
+        CloudlakeError: a version of it can't be read any more.
+    """
+    ledger = read_ledger(config.lake)
+    now = ledger.in_force
+    if to is None:
+        before = [other for other in ledger.others if other.published_at < now.published_at]
+        if not before:
+            raise ConfigurationError("rollback: nothing was published before what is in force now")
+        target = max(before, key=lambda p: p.published_at)
+    else:
+        known = {other.run_id: other for other in ledger.others}
+        if to not in known:
+            raise ConfigurationError(f"--to {to}: no publication of that run is kept{did_you_mean(to, known)}")
+        target = known[to]
+    gone = [name for name, entry in target.tables.items() if not config.lake.is_readable(name, entry["version"])]
+    if gone:
+        raise CloudlakeError(
+            f"run {target.run_id} can't be published again: {', '.join(gone)} no longer has that version (VACUUM removes "
+            "old files); nothing was changed. Rebuild it with scripts/run_batch_pipeline.sh --jobs gold --full-reload"
+        )
+    others = (*(other for other in ledger.others if other is not target), now)
+    _write(config.lake, Ledger(target, others, rolled_back_from=now.run_id))
+    return now, target
+
+
+def _write(lake: Lake, ledger: Ledger) -> None:
+    content = asdict(ledger.in_force) | {
+        "rolled_back_from": ledger.rolled_back_from,
+        "others": [asdict(other) for other in ledger.others],
+    }
+    path = publication_file(lake)
+    scratch = path.with_suffix(".tmp")
+    with scratch.open("w", encoding="utf-8") as handle:
+        json.dump(content, handle, indent=1, sort_keys=True)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(scratch, path)
