@@ -22,7 +22,7 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from cloudlake.common.lake.tables import commits_of, delta_table, read_path
+from cloudlake.common.lake import commits_of, delta_table, read_path
 from cloudlake.common.scd2 import apply_changes, apply_snapshot
 from cloudlake.common.session import start_session
 from pyspark.sql import DataFrame, SparkSession

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from chispa.dataframe_comparer import assert_df_equality
-from cloudlake.common.lake.tables import commits_of, is_table, read_path
+from cloudlake.common.lake import commits_of, is_table, read_path
 from cloudlake.common.scd2 import MergeResult, apply_changes, apply_snapshot, batches
 from pyspark.sql import SparkSession
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from chispa import assert_df_equality
 from cloudlake.common.config import Config, load_config
-from cloudlake.common.usage.events import measures, sum_measures
+from cloudlake.common.usage import measures, sum_measures
 from cloudlake.streaming import bronze_events, silver_events
 from cloudlake.streaming.pipeline import run_once
 from pyspark.sql import SparkSession

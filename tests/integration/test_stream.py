@@ -20,7 +20,7 @@ from chispa import assert_df_equality
 from cloudlake.cli import stream as stream_service
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
-from cloudlake.common.usage.events import MEASURES, measures, sum_measures
+from cloudlake.common.usage import MEASURES, measures, sum_measures
 from cloudlake.runs.stream_run import serve_stream
 from cloudlake.streaming import silver_events
 from cloudlake.streaming.bronze_events import BronzeQuery

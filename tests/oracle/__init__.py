@@ -27,7 +27,8 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import yaml
-from cloudlake.batch.silver.compare import assert_same, without_field
+
+from .compare import assert_same, without_field
 
 __all__ = ["EVENTS", "GOLD", "MASTERS", "RECORDS", "Oracle", "assert_same", "without_field"]
 

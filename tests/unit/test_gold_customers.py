@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 from cloudlake.batch.gold import customer_versions, customers
-from cloudlake.common.usage.events import MEASURES
+from cloudlake.common.usage import MEASURES
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from cloudlake.common.errors import CloudlakeError
-from cloudlake.common.lake.tables import commits_of, is_table, read_path, version_of
+from cloudlake.common.lake import commits_of, is_table, read_path, version_of
 from cloudlake.common.scd2 import HistoryRefusedError, apply_changes, apply_snapshot, as_of, changes_of, join_as_of
 from cloudlake.common.scd2.shape import Shape, named_json, record_hash
 from pyspark.sql import DataFrame, SparkSession

@@ -7,7 +7,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from cloudlake.common.lake.tables import read_path
+from cloudlake.common.lake import read_path
 from cloudlake.common.scd2 import apply_changes, apply_snapshot
 from pyspark.sql import DataFrame, SparkSession
 from scd2_cases import BY_COLUMN, BY_TIME, CHANGES, COMPOSITE, DBT, SCENARIOS, SCENARIOS_EXPECTED, UNTRACKED

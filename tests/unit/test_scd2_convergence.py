@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudlake.common.lake.tables import read_path, version_of
+from cloudlake.common.lake import read_path, version_of
 from cloudlake.common.scd2 import apply_changes, apply_snapshot, history_of
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F

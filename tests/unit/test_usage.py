@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 import pytest
 from chispa import assert_df_equality
 from cloudlake.common.config import Config, load_config
-from cloudlake.common.usage.events import (
+from cloudlake.common.usage import (
     MAX_LINE_BYTES,
     MEASURES,
     EventModel,
