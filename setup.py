@@ -18,7 +18,19 @@ RUNTIME = [
     "rich>=13",
     "tenacity>=9",
     "holidays>=0.100",
+    "openlineage-python>=1.54",
+    "shtab>=1.13",
 ]
+DASHBOARD = [
+    "jinja2>=3.1",
+    "starlette>=1.10",
+    "uvicorn>=0.54",
+]
+POSTGRES = [
+    "adbc-driver-manager>=1.13",
+    "adbc-driver-postgresql>=1.13",
+]
+EXCEL = ["python-calamine>=0.9"]
 NOTEBOOKS = [
     "ipykernel>=7",
     "matplotlib>=3.10",
@@ -26,12 +38,19 @@ NOTEBOOKS = [
 ]
 DEVELOPMENT = [
     *NOTEBOOKS,
+    *DASHBOARD,
+    *POSTGRES,
+    *EXCEL,
     "aiosmtpd>=1.4",
+    "axe-playwright-python>=0.1.8",
     "chispa>=0.10",
+    "httpx>=0.28",
     "hypothesis>=6.100",
     "import-linter>=2.1",
     "mypy>=1.15",
+    "openpyxl>=3.1",
     "pandas-stubs",
+    "playwright>=1.65",
     "pytest>=8",
     "pytest-timeout>=2.3",
     "pytest-xdist>=3.6",
@@ -50,6 +69,12 @@ setup(
     packages=["cloudlake", *(f"cloudlake.{package}" for package in find_packages("src"))],
     package_data={"cloudlake": ["py.typed"]},
     install_requires=RUNTIME,
-    extras_require={"notebooks": NOTEBOOKS, "dev": DEVELOPMENT},
+    extras_require={
+        "notebooks": NOTEBOOKS,
+        "dashboard": DASHBOARD,
+        "postgres": POSTGRES,
+        "excel": EXCEL,
+        "dev": DEVELOPMENT,
+    },
     entry_points={"console_scripts": ["cloudlake = cloudlake.cli:main"]},
 )
