@@ -16,7 +16,7 @@ from .config import Config
 from .contracts.schemas import arrow_schema, as_declared
 from .contracts.table import Table
 from .lake.duck import connected
-from .publication import published
+from .publication import Publication, published
 from .usage.events import MEASURES
 
 BATCH_VIEW = "gold.org_daily_usage_by_service"
@@ -26,16 +26,16 @@ WINDOWS = "serving.usage_windows"
 
 _DAILY = """
 WITH both_views AS (
-    SELECT org_id, usage_date, service, {measures}, 0 AS speed_events FROM batch
+    SELECT org_id, usage_date, service, {measures}, 0 AS speed_events FROM {batch}
     UNION ALL BY NAME
-    SELECT org_id, CAST(bucket_start AS DATE) AS usage_date, service, {measures}, events AS speed_events FROM speed
+    SELECT org_id, CAST(bucket_start AS DATE) AS usage_date, service, {measures}, events AS speed_events FROM {speed}
 )
 SELECT org_id, usage_date, service, {sums}, CAST(sum(speed_events) AS BIGINT) AS speed_events
 FROM both_views GROUP BY ALL ORDER BY org_id, usage_date, service
 """
 _WINDOWS = """
 SELECT make_timestamp(start) AS window_start, make_timestamp(start + {length}) AS window_end, org_id, service, {sums}
-FROM (SELECT *, epoch_us(bucket_start) // {slide} * {slide} - step * {slide} AS start FROM speed, range({steps}) AS s(step))
+FROM (SELECT *, epoch_us(bucket_start) // {slide} * {slide} - step * {slide} AS start FROM {speed}, range({steps}) AS s(step))
 WHERE start > {newest} - {span}
 GROUP BY ALL ORDER BY window_start, org_id, service
 """
@@ -61,7 +61,11 @@ class Pins:
 
 def pin(config: Config) -> Pins:
     """Return the state of both views now; L is taken before the increments, so nothing in between counts twice."""
-    publication = published(config.lake)
+    return pin_of(config, published(config.lake))
+
+
+def pin_of(config: Config, publication: Publication) -> Pins:
+    """Return the state of both views where a publication is in force; the increments' is that of now."""
     version = publication.version(BATCH_VIEW)
     load_id = publication.load_id(BATCH_VIEW)
     return Pins(load_id, -1 if version is None else version, config.lake.version(SPEED_VIEW))
@@ -115,26 +119,37 @@ def org_daily_usage(config: Config, pins: Pins, since: date | None = None) -> pa
         "batch": read_pinned(config, BATCH_VIEW, pins.gold_version, by_date),
         "speed": read_pinned(config, SPEED_VIEW, pins.speed_version, by_load),
     }
-    return answer(table, _DAILY.format(measures=", ".join(MEASURES), sums=_sums(table)), views)
+    return answer(table, daily_sql(table), views)
+
+
+def daily_sql(table: Table, batch: str = "batch", speed: str = "speed") -> str:
+    """Return the SQL of serving.org_daily_usage (`table`) over the batch view and the increments that came after it."""
+    return _DAILY.format(measures=", ".join(MEASURES), sums=_sums(table), batch=batch, speed=speed)
 
 
 def usage_windows(config: Config, pins: Pins) -> pa.Table:
     """Return serving.usage_windows: the windows that start in the last hours of event time, from the increments."""
-    table, live = config.registry[WINDOWS], config.stream.live
+    table = config.registry[WINDOWS]
     newest = newest_bucket(config, pins)
     if newest is None:
         return arrow_schema(table).empty_table()
-    since = newest - timedelta(hours=live.hours)
+    since = newest - timedelta(hours=config.stream.live.hours)
     speed = read_pinned(config, SPEED_VIEW, pins.speed_version, [("bucket_start", ">", since)])
-    sql = _WINDOWS.format(
-        sums=_sums(table),
+    return answer(table, windows_sql(config), {"speed": speed})
+
+
+def windows_sql(config: Config, speed: str = "speed") -> str:
+    """Return the SQL of serving.usage_windows over the increments, the newest of them among these."""
+    live = config.stream.live
+    return _WINDOWS.format(
+        sums=_sums(config.registry[WINDOWS]),
         slide=live.slide_minutes * _MINUTE,
         length=live.window_minutes * _MINUTE,
         steps=live.window_minutes // live.slide_minutes,
-        newest=round(newest.timestamp() * 1_000_000),
+        newest=f"(SELECT max(epoch_us(bucket_start)) FROM {speed})",
         span=live.hours * 60 * _MINUTE,
+        speed=speed,
     )
-    return answer(table, sql, {"speed": speed})
 
 
 def _sums(table: Table) -> str:

@@ -17,13 +17,13 @@ CUSTOMERS, ALERTS = "gold.customer_360", "speed.alerts"
 _SQL = """
 WITH usage AS (
     SELECT org_id, sum(cost_usd) AS cost_usd, CAST(sum(events) AS BIGINT) AS events
-    FROM days WHERE usage_date = {newest} GROUP BY org_id
+    FROM {days} WHERE usage_date = {newest} GROUP BY org_id
 ),
-trouble AS (SELECT org_id, count(*) AS alerts FROM alerts WHERE status = 'open' GROUP BY org_id)
+trouble AS (SELECT org_id, count(*) AS alerts FROM {alerts} WHERE status = 'open' GROUP BY org_id)
 SELECT customers.*, {newest} AS newest_date,
     coalesce(usage.cost_usd, 0) AS newest_cost_usd, coalesce(usage.events, 0) AS newest_events,
     coalesce(trouble.alerts, 0) AS open_alerts
-FROM customers LEFT JOIN usage USING (org_id) LEFT JOIN trouble USING (org_id) ORDER BY org_id
+FROM {customers} AS customers LEFT JOIN usage USING (org_id) LEFT JOIN trouble USING (org_id) ORDER BY org_id
 """
 
 
@@ -57,5 +57,13 @@ def customer_live(config: Config, sources: Sources) -> pa.Table:
         "alerts": live.read_pinned(config, ALERTS, sources.alerts_version),
         "days": days,
     }
-    said = f"DATE '{newest}'" if newest else "CAST(NULL AS DATE)"
-    return live.answer(config.registry[TABLE], _SQL.format(newest=said), views)
+    return live.answer(config.registry[TABLE], sql(*views), views)
+
+
+def sql(customers: str, alerts: str, days: str) -> str:
+    """Return the SQL of a row for each customer, over customer_360, the alerts and the daily usage.
+
+    The usage is of the newest date, or of more: the newest is looked for.
+    """
+    newest = f"(SELECT max(usage_date) FROM {days})"
+    return _SQL.format(newest=newest, customers=customers, alerts=alerts, days=days)

@@ -42,6 +42,12 @@ def arrow_schema(table: Table) -> pa.Schema:
     return pa.schema(delta_schema(table).to_arrow())
 
 
+def arrow_type(text: str) -> pa.DataType:
+    """Return Arrow's type for one written as DDL."""
+    schema = Schema.from_json(json.dumps({"type": "struct", "fields": [field_json("x", parse_type(text), {})]}))
+    return pa.schema(schema.to_arrow()).field("x").type
+
+
 def as_declared(rows: pa.Table, table: Table) -> pa.Table:
     """Bring stored rows to the columns of the contract, by name: a table that was written under an earlier contract may
     have them in another order, lack some (NULL then), or have others (left out).

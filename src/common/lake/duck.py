@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import duckdb
+
+
+def literal_path(path: str) -> str:
+    """Return a path so that DuckDB reads that file, whatever signs of a pattern are in its name."""
+    return re.sub(r"([*?\[])", r"[\1]", path)
 
 
 def connected(**views: Any) -> duckdb.DuckDBPyConnection:

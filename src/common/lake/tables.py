@@ -244,6 +244,12 @@ def read_small_path(
         return rows.select(wanted) if wanted else rows
 
 
+def stored(path: str, version: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the data files and the columns of a version of the table at `path`."""
+    delta = DeltaTable(path, version=version, skip_stats=True)
+    return tuple(delta.file_uris()), tuple(field.name for field in delta.schema().fields)
+
+
 def _files_of(path: str) -> SubTreeFileSystem:
     """Return the table's folder as Arrow sees it. delta-rs's own view is written in Python: Arrow's threads call it even
     while the interpreter ends, and a short command then dies after it has done its work.
@@ -336,6 +342,11 @@ class Lake:
     def rows(self, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """Return the rows of a small table ([] where it does not exist yet)."""
         return self.read_small(table, columns=columns).to_pylist() if self.exists(table) else []
+
+    def stamp(self, table: str, version: int) -> int:
+        """Return a number that tells a version from the same one of a table that was made anew."""
+        log = Path(self.path(table)) / "_delta_log" / f"{version:020d}.json"
+        return log.stat().st_mtime_ns if log.exists() else -1
 
     def is_readable(self, table: str, version: int) -> bool:
         """Tell whether every file of a version is still there."""
