@@ -67,7 +67,14 @@ setup(
     python_requires=">=3.11",
     package_dir={"cloudlake": "src"},
     packages=["cloudlake", *(f"cloudlake.{package}" for package in find_packages("src"))],
-    package_data={"cloudlake": ["py.typed"]},
+    package_data={
+        "cloudlake": [
+            "py.typed",
+            "common/quality/templates/*",
+            "serving/dashboard/static/*",
+            "serving/dashboard/templates/*",
+        ]
+    },
     install_requires=RUNTIME,
     extras_require={
         "notebooks": NOTEBOOKS,

@@ -12,7 +12,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -36,6 +35,7 @@ from ..common.quality.checks import (
     tables_in,
     with_views,
 )
+from ..common.quality.docs import INDEX, Line, Validated, docs_folder, index_page, table_page, write
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
 
@@ -73,12 +73,6 @@ class Audited:
     profile: Profile
     findings: list[Finding]
     where: Mapping[str, str]
-    page: Any
-
-
-def folder(config: Config) -> Path:
-    """Return where the Data Docs lie."""
-    return config.lake.root / "quality"
 
 
 def subjects(config: Config) -> list[Subject]:
@@ -159,7 +153,7 @@ def audit(
     }
     _record(config, audited, passed, found, run_id, now)
     crash_point("after_quality_results")
-    _write_pages(config, audited, now)
+    _write_pages(config, audited, run_id, now)
     stopped = [
         _failure(one, finding, run_id)
         for one, finding in broken
@@ -204,8 +198,8 @@ def _audit_table(
     limits = {name: getattr(settings, name) for name in ("row_count_change", "null_share_change", "mean_change")}
     checks = checks_of(table, numbers, limits)
     rows = _rows_to_check(sessions, config, subject, profile.rows > limit)
-    findings, page = suites.validate(table.name, checks, rows, numbers)
-    return Audited(subject, "spark" if is_large else "pandas", profile, findings, change.where, page)
+    findings = suites.validate(table.name, checks, rows, numbers)
+    return Audited(subject, "spark" if is_large else "pandas", profile, findings, change.where)
 
 
 def _is_measurable(config: Config, subject: Subject, query: str) -> bool:
@@ -340,24 +334,32 @@ def _record(
     config.lake.append_small(rows, config.registry[RESULTS], note)
 
 
-def _write_pages(config: Config, audited: Sequence[Audited], now: datetime) -> None:
-    from ..common.quality.expectations import write_index, write_page
-
-    pages = folder(config)
+def _write_pages(config: Config, audited: Sequence[Audited], run_id: str, now: datetime) -> None:
+    """Write the pages of the tables at hand, and the index of all."""
+    pages = docs_folder(config)
     for one in audited:
-        write_page(pages, one.subject.table.name, one.page)
-    rows = config.lake.read_small(RESULTS, columns=["table", "rule", "status", "checked_at"]).to_pylist()
-    newest: dict[str, datetime] = {}
+        table = one.subject.table
+        version = one.subject.versions[table.name]
+        about = Validated(table.name, table.description, run_id, now, version, one.profile.rows, one.engine)
+        write(pages, f"{table.name}.html", table_page(about, one.findings))
+    write(pages, INDEX, index_page(_validated(config)))
+
+
+def _validated(config: Config) -> list[Line]:
+    """Return the newest validation of each table."""
+    rows = config.lake.read_small(RESULTS, columns=["table", "rule", "status", "run_id", "checked_at"]).to_pylist()
+    newest: dict[str, tuple[datetime, str]] = {}
     for row in rows:
-        newest[row["table"]] = max(row["checked_at"], newest.get(row["table"], row["checked_at"]))
+        at = (row["checked_at"], row["run_id"])
+        newest[row["table"]] = max(at, newest.get(row["table"], at))
     lines = []
     for table in config.registry.layer("silver", "gold"):
-        mine = [
-            r
-            for r in rows
-            if r["table"] == table.name and r["checked_at"] == newest[table.name] and r["rule"] != PROFILE
-        ]
-        if mine:
-            holds = sum(row["status"] == "passed" for row in mine)
-            lines.append((table.name, f"{holds} of {len(mine)} hold", f"{newest[table.name]:%Y-%m-%d %H:%M}"))
-    write_index(pages, lines)
+        if table.name in newest:
+            checked_at, run_id = newest[table.name]
+            mine = [
+                row["status"]
+                for row in rows
+                if (row["table"], row["run_id"]) == (table.name, run_id) and row["rule"] != PROFILE
+            ]
+            lines.append(Line(table.name, mine.count("passed"), len(mine), run_id, checked_at))
+    return lines

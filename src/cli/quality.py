@@ -11,10 +11,11 @@ from typing import Any
 
 from rich.table import Table as Grid
 
-from ..batch.audit import PROFILE, RESULTS, folder
+from ..batch.audit import PROFILE, RESULTS
 from ..common.config import Config
 from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
+from ..common.quality.docs import INDEX, docs_folder
 from .tables import print_grids
 
 LAST = 8
@@ -48,7 +49,7 @@ def gather(config: Config, name: str | None) -> dict[str, Any]:
         "row_rules": [rule for table in tables for rule in _row_rules(config, table)],
         "expectations": _expectations(config, names),
         "profiles": _profiles(config, names),
-        "docs": str(folder(config) / "index.html"),
+        "docs": str(docs_folder(config) / INDEX),
     }
 
 
@@ -209,7 +210,7 @@ def _summary(expectations: Sequence[Mapping[str, Any]]) -> Grid:
 
 
 def _open_docs(path: str, config: Config) -> int:
-    index = folder(config) / "index.html"
+    index = docs_folder(config) / INDEX
     if not index.exists():
         raise CloudlakeError(
             f"{path}: nothing has been validated yet; run scripts/run_batch_pipeline.sh --jobs quality"

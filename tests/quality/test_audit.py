@@ -140,6 +140,12 @@ def test_nothing_personal_reaches_results_pages_or_messages(tmp_path: Path) -> N
     written = [path for path in tmp_path.rglob("*") if path.is_file() and path.parts[-2] in ("quality", "gates", "quality_results")]
     assert {path.name for path in written} >= {"index.html", "silver.users.html", "gold.usage_daily.html"}
     assert not [path for path in written if b"@example.com" in path.read_bytes()]
+    pages = [path.read_text() for path in written if path.suffix == ".html"]
+    assert not [page for page in pages if "http://" in page or "https://" in page or "<script" in page], "a page loads nothing"
+    assert all("<code>r1</code>" in page for page in pages), "a page names the run"
+    (about_users,) = [path.read_text() for path in written if path.name == "silver.users.html"]
+    first = about_users.split("<tbody>")[1].split("</tr>")[0]
+    assert "does not hold" in first and "<code>current_versions</code>" in first, "what is wrong stands first"
 
 
 def test_a_person_lets_a_failure_pass_for_the_data_it_was_found_in(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""The only importer of Great Expectations: checks → suite → validation → Data Docs.
+"""The only importer of Great Expectations: checks → suite → validation.
 
 Importing this module takes seconds, so it is imported where there is something to validate. The same suite runs over
 a pandas frame (small tables) and over a Spark frame (large ones). Personal data is not handed in at all: the caller
@@ -7,12 +7,10 @@ replaces its values, so that no sample in a result or a page can show one.
 
 from __future__ import annotations
 
-import html
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
@@ -22,8 +20,6 @@ import great_expectations.expectations as gxe
 import pandas as pd
 from great_expectations.core import ExpectationSuiteValidationResult
 from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
-from great_expectations.render.renderer import ValidationResultsPageRenderer
-from great_expectations.render.view import DefaultJinjaPageView
 from pyspark.sql import DataFrame
 
 from .checks import Check
@@ -54,12 +50,8 @@ class Suites:
 
     def validate(
         self, table: str, checks: Sequence[Check], rows: pd.DataFrame | DataFrame, facts: Mapping[str, float]
-    ) -> tuple[list[Finding], ExpectationSuiteValidationResult]:
-        """Run a table's suite: checks of rows over `rows`, checks of facts over one row of numbers.
-
-        Returns:
-            What was found, in the order of the checks, and what Great Expectations says of it.
-        """
+    ) -> list[Finding]:
+        """Run a table's suite, checks of rows over `rows`, checks of facts over one row of numbers; in the order of the checks."""
         about_rows = [check for check in checks if check.what != "fact"]
         about_facts = [check for check in checks if check.what == "fact"]
         results = self._run(f"{table} rows", about_rows, rows) if about_rows else None
@@ -68,15 +60,7 @@ class Suites:
         parts = [part for part in (results, said) if part is not None]
         outcomes = [result for part in parts for result in part.results]
         by_rule = {result.expectation_config.meta["rule"]: result for result in outcomes}
-        findings = [_finding(check, by_rule[check.rule], facts) for check in checks]
-        whole = ExpectationSuiteValidationResult(
-            success=all(result.success for result in outcomes),
-            results=outcomes,
-            suite_name=table,
-            statistics=_statistics(outcomes),
-            meta=parts[0].meta,
-        )
-        return findings, whole
+        return [_finding(check, by_rule[check.rule], facts) for check in checks]
 
     def _run(
         self, name: str, checks: Sequence[Check], rows: pd.DataFrame | DataFrame
@@ -114,38 +98,3 @@ def _finding(check: Check, result: Any, facts: Mapping[str, float]) -> Finding:
     unexpected = int(result.result.get("unexpected_count") or 0)
     observed = facts[check.rule] if check.what == "fact" else float(unexpected)
     return Finding(check, bool(result.success), observed, unexpected)
-
-
-def _statistics(results: Sequence[Any]) -> dict[str, Any]:
-    good = sum(bool(result.success) for result in results)
-    return {
-        "evaluated_expectations": len(results),
-        "successful_expectations": good,
-        "unsuccessful_expectations": len(results) - good,
-        "success_percent": 100.0 * good / max(len(results), 1),
-    }
-
-
-def write_page(folder: Path, table: str, result: ExpectationSuiteValidationResult) -> None:
-    """Write a table's page of the Data Docs: the newest validation."""
-    folder.mkdir(parents=True, exist_ok=True)
-    page = DefaultJinjaPageView().render(ValidationResultsPageRenderer().render(result))
-    (folder / f"{table}.html").write_text(page, encoding="utf-8")
-
-
-def write_index(folder: Path, lines: Sequence[tuple[str, str, str]]) -> Path:
-    """Write the first page of the Data Docs; a line for each table: name, status, when it was validated."""
-    folder.mkdir(parents=True, exist_ok=True)
-    cells = [
-        (f'<a href="{html.escape(table)}.html">{html.escape(table)}</a>', html.escape(status), html.escape(at))
-        for table, status, at in lines
-    ]
-    rows = "\n".join(f"<tr><td>{'<td>'.join(line)}</tr>" for line in cells)
-    path = folder / "index.html"
-    path.write_text(
-        "<!doctype html><html lang=en><meta charset=utf-8><title>cloudlake: data quality</title>"
-        "<style>body{font:16px sans-serif;margin:2em auto;max-width:60em}td,th{text-align:left;padding:.3em 1.5em .3em 0}</style>"
-        f"<h1>Data quality</h1><table><tr><th>table<th>expectations<th>validated</tr>\n{rows}\n</table></html>\n",
-        encoding="utf-8",
-    )
-    return path
