@@ -8,14 +8,27 @@
 #
 # The entry runs scripts/nightly.sh: one at a time (flock), health checks before, a log kept 30 days.
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+cd -- "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null
 ROOT=$PWD
-MARK="# cloudlake nightly: $ROOT"
+# Names are quoted for sh letter by letter where the locale has no letters beyond ASCII, in a way that only bash reads.
+if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then export LC_ALL=C.UTF-8; fi
 
 usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
 fail() { echo "error: setup_cron: $1; see scripts/setup_cron.sh --help" >&2; exit 2; }
-others() { crontab -l 2>/dev/null | grep -vF "$MARK" || true; }
-entry() { crontab -l 2>/dev/null | grep -F "$MARK" || true; }
+# A % in a crontab ends the command, unless a backslash stands before it.
+for_cron() { printf '%s' "${1//%/\\%}"; }
+MARK="# cloudlake nightly: $(for_cron "$ROOT")"
+
+# The crontab as it is. One that can't be read is no empty one: to write it anew would lose what others have in it.
+table() {
+  local said
+  if said=$(crontab -l 2>&1); then if [ -n "$said" ]; then printf '%s\n' "$said"; fi
+  elif ! grep -qi 'no crontab' <<<"$said"; then
+    echo "error: setup_cron: the crontab can't be read, so it is left alone: $said" >&2; return 2
+  fi
+}
+# This project's entry ends in its mark; another project's may begin with the same folder.
+pick() { MARK=$MARK WANTED=$1 awk '{ mark = ENVIRON["MARK"]; at = length($0) - length(mark); mine = at >= 0 && substr($0, at + 1) == mark } mine == ENVIRON["WANTED"]'; }
 
 command=${1:-}
 [ $# -gt 0 ] && shift
@@ -26,9 +39,13 @@ case "$command" in
 esac
 command -v crontab >/dev/null || { echo "error: setup_cron: there is no crontab here; install cron (Debian, Ubuntu: apt-get install cron)" >&2; exit 2; }
 
+before=$(table) || exit 2
+others() { if [ -n "$before" ]; then pick 0 <<<"$before"; fi; }
+entry() { table | pick 1; }
+
 case "$command" in
   install)
-    at=$(sed -n 's/^ *nightly: *"\(.*\)".*/\1/p' conf/lake.yaml)
+    at=""
     while [ $# -gt 0 ]; do
       case "$1" in
         --at) at=${2:-}; shift; [ $# -gt 0 ] && shift ;;
@@ -40,12 +57,22 @@ case "$command" in
         *) fail "unknown argument '$1'" ;;
       esac
     done
-    [[ "$at" =~ ^([0-9*/,-]+\ +){4}[0-9a-zA-Z*/,-]+$ ]] || fail "--at '$at' is not five fields such as \"0 2 * * *\""
-    settings=""  # cron starts with an empty environment: what the run needs to know stands in the entry
+    [ -x .venv/bin/python ] || { echo "error: setup_cron: the environment is not set up; run scripts/setup_environment.sh" >&2; exit 2; }
     for name in CLOUDLAKE_LAKE CLOUDLAKE_LANDING CLOUDLAKE_CONF JAVA_HOME; do
-      if [ -n "${!name:-}" ]; then settings+="$name=$(printf '%q' "$(realpath -m "${!name}")") "; fi
+      if [ -n "${!name:-}" ]; then export "$name=$(realpath -m -- "${!name}")"; fi
     done
-    { others; echo "$at $settings$(printf '%q' "$ROOT/scripts/nightly.sh") $MARK"; } | crontab -
+    settings=$(.venv/bin/python scripts/settings.py) || exit 2
+    eval "$settings"
+    at=${at:-$nightly}
+    [[ "$at" =~ ^([0-9*/,-]+\ +){4}[0-9a-zA-Z*/,-]+$ ]] || fail "--at '$at' is not five fields such as \"0 2 * * *\""
+    line="$at "  # cron starts with an empty environment: what the run needs to know stands in the entry
+    for name in CLOUDLAKE_LAKE CLOUDLAKE_LANDING CLOUDLAKE_CONF JAVA_HOME; do
+      if [ -n "${!name:-}" ]; then line+="$name=$(for_cron "$(printf '%q' "${!name}")") "; fi
+    done
+    line+="$(for_cron "$(printf '%q' "$ROOT/scripts/nightly.sh")") $MARK"
+    if [[ "$line" == *[[:cntrl:]]* || "$line" == *"\$'"* ]]; then fail "a folder's name has a control character, which no crontab holds"; fi
+    if [ "${#line}" -gt 990 ]; then fail "the entry would have ${#line} letters, and cron reads 990: give the folders shorter names"; fi
+    { others; printf '%s\n' "$line"; } | crontab -
     echo "installed: $(entry)"
     ;;
   uninstall)
@@ -55,7 +82,9 @@ case "$command" in
     ;;
   status)
     if [ -z "$(entry)" ]; then echo "not installed; scripts/setup_cron.sh install"; else echo "installed: $(entry)"; fi
-    last=$(ls -1t "${CLOUDLAKE_LAKE:-datalake}"/logs/nightly-*.log 2>/dev/null | head -n 1 || true)
+    settings=$(.venv/bin/python scripts/settings.py) || exit 2
+    eval "$settings"
+    last=$(ls -1t -- "$lake"/logs/nightly-*.log 2>/dev/null | head -n 1 || true)
     if [ -n "$last" ]; then echo "last log: $last"; tail -n 3 "$last"; else echo "no nightly run has been logged yet"; fi
     ;;
 esac

@@ -10,6 +10,7 @@ from pathlib import Path
 import psutil
 from pyspark.sql import SparkSession
 
+from . import java
 from .errors import CloudlakeError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
@@ -52,17 +53,16 @@ def start_session(app_name: str = "cloudlake") -> SparkSession:
     """Start Spark, or join the application that spark-submit has started.
 
     Raises:
-        CloudlakeError: Java or the Delta jars are missing; the message names the script that installs them.
+        CloudlakeError: it did not start; the message says why, and what to do.
     """
     os.environ.setdefault("SPARK_CONF_DIR", str(PROJECT_ROOT / "conf"))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ["TZ"] = "UTC"
+    os.environ.update(java.surroundings(os.environ))
     try:
+        java.name_the_user()
         session = SparkSession.builder.appName(app_name).getOrCreate()
     except Exception as error:
-        raise CloudlakeError(
-            f"Spark did not start: {error}\n"
-            "Check that Java 17 or newer is installed and run scripts/setup_environment.sh"
-        ) from error
+        raise CloudlakeError(f"Spark did not start: {java.why_not_started(error)}") from error
     session.sparkContext.setLogLevel("ERROR")
     return session

@@ -1,0 +1,145 @@
+"""What happens before Spark starts: arguments are checked without a JVM, and Java gets the surroundings it needs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from cloudlake.cli import launch
+from cloudlake.common import java
+from cloudlake.common.errors import ConfigurationError
+from flow import ROOT
+
+
+def test_options_of_spark_go_to_spark_submit_and_everything_else_to_the_command() -> None:
+    given = [
+        "batch",
+        "--jobs",
+        "silver",
+        "--master=local[2]",
+        "--spark-conf",
+        "spark.ui.enabled=true",
+        "--conf",
+        "/c",
+        "--conf=/d",
+    ]
+    spark, rest = launch.split(given)
+    assert spark == ["--master", "local[2]", "--conf", "spark.ui.enabled=true"]
+    assert rest == ["batch", "--jobs", "silver", "--conf", "/c", "--conf", "/d"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--master"], "--master needs a value"),
+        (["--spark-conf", "--dry-run"], "--spark-conf needs a value"),
+        (["--spark-conf", "spark.ui.enabled"], "write spark.some.setting=value"),
+        (["--spark-conf", "ui.enabled=true"], "write spark.some.setting=value"),
+        (["--conf", "spark.ui.enabled=true"], "write --spark-conf spark.ui.enabled=true"),
+        (["--conf=spark.ui.enabled=true"], "write --spark-conf spark.ui.enabled=true"),
+    ],
+)
+def test_an_option_of_spark_that_is_written_wrongly_is_refused_with_the_right_way(given: list[str], said: str) -> None:
+    with pytest.raises(ConfigurationError, match=said):
+        launch.split(["batch", *given])
+
+
+def test_wrong_arguments_are_told_without_starting_java(tmp_path: Path) -> None:
+    env = {**os.environ, "PATH": "/usr/bin:/bin", "JAVA_HOME": str(tmp_path)}
+    script = str(ROOT / "scripts" / "run_batch_pipeline.sh")
+    refused = subprocess.run([script, "--as-of", "soon"], capture_output=True, text=True, check=False, env=env)
+    assert refused.returncode == 2 and "'soon' is not a date" in refused.stderr
+    refused = subprocess.run([script], capture_output=True, text=True, check=False, env=env)
+    assert refused.returncode == 2 and f"Java: none found in JAVA_HOME ({tmp_path})" in refused.stderr
+
+
+def test_only_a_cluster_is_sent_the_code(tmp_path: Path) -> None:
+    assert launch.is_local([]) and launch.is_local(["--master", "local[4]"])
+    assert not launch.is_local(["--master", "spark://here:7077"])
+    assert not launch.is_local(["--conf", "spark.ui.enabled=true", "--master", "yarn"])
+    _, archive, _, jars = launch.for_executors(tmp_path)
+    names = subprocess.run(
+        ["python3", "-m", "zipfile", "-l", archive], capture_output=True, text=True, check=True
+    ).stdout
+    assert "cloudlake/common/lake/tables.py" in names and "delta-" in jars
+
+
+def nameless() -> int:
+    return 987_654_321
+
+
+@pytest.fixture
+def without_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", nameless)
+    monkeypatch.delenv("HADOOP_USER_NAME", raising=False)
+
+
+def test_a_user_without_a_name_gets_one_and_a_home(without_a_name: None) -> None:
+    assert java.user_name() is None
+    options = java.surroundings({"HOME": "/a home", "SPARK_SUBMIT_OPTS": "-Xmx1g"})["SPARK_SUBMIT_OPTS"]
+    assert options == f'-Xmx1g -Duser.name=uid-{nameless()} "-Duser.home=/a home"'
+    assert "-Duser.home=/" in java.surroundings({})["SPARK_SUBMIT_OPTS"], "Ivy wants an absolute one"
+    again = java.surroundings({"HOME": "/a home", "SPARK_SUBMIT_OPTS": options})
+    assert "SPARK_SUBMIT_OPTS" not in again, "asked twice, it says nothing twice"
+
+
+def test_spark_writes_its_temporary_files_where_tmpdir_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(java.tempfile, "tempdir", str(tmp_path))
+    found = java.surroundings({"TMPDIR": str(tmp_path)})
+    assert found["SPARK_LOCAL_DIRS"] == str(tmp_path) and f"-Djava.io.tmpdir={tmp_path}" in found["SPARK_SUBMIT_OPTS"]
+    assert "SPARK_LOCAL_DIRS" not in java.surroundings({"TMPDIR": str(tmp_path), "SPARK_LOCAL_DIRS": "/mine"})
+    assert "SPARK_SUBMIT_OPTS" not in java.surroundings({})
+
+
+def test_names_beyond_ascii_need_a_locale_and_get_one_where_there_is_none() -> None:
+    tell = "import os; from cloudlake.common import java; print(java.surroundings(os.environ).get('LC_ALL'))"
+
+    def locale_for(**given: str) -> str:
+        env = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT / ".typing"), **given}
+        python = str(ROOT / ".venv" / "bin" / "python")
+        return subprocess.run([python, "-c", tell], capture_output=True, text=True, check=True, env=env).stdout.strip()
+
+    assert locale_for(LC_ALL="C") == "C.UTF-8"
+    assert locale_for(LC_ALL="C.UTF-8") == "None"
+
+
+def fake_java(folder: Path, script: str) -> str:
+    (folder / "bin").mkdir()
+    program = folder / "bin" / "java"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("echo 'openjdk version \"11.0.2\"' >&2", "is version 11; install Java 17"),
+        ("echo 'cannot execute binary file' >&2; exit 126", "does not run (cannot execute binary file)"),
+        ("echo 'openjdk version \"21.0.1\" 2023-10-17' >&2", "gateway exited"),
+    ],
+)
+def test_java_is_blamed_only_where_it_is_java(
+    script: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JAVA_HOME", fake_java(tmp_path, script))
+    assert said in java.why_not_started(RuntimeError("the gateway exited"))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (FileNotFoundError(2, "No usable temporary directory found in ['/nowhere']"), "name one that can with TMPDIR"),
+        (OSError(28, "No space left on device"), "the disk is full"),
+        (
+            RuntimeError("java.lang.ClassNotFoundException: org.apache.spark.sql.delta.catalog.DeltaCatalog"),
+            "the Delta jars",
+        ),
+    ],
+)
+def test_what_kept_spark_from_starting_is_told_by_its_cause(error: Exception, said: str) -> None:
+    advice: Callable[[BaseException], str] = java.why_not_started
+    assert said in advice(error) and "Java" not in advice(error)
