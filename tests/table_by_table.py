@@ -39,7 +39,7 @@ class TableByTable:
 
     def ingest(self, name: str) -> StepResult:
         now, table = now_utc(), self.config.registry[f"bronze.{name}"]
-        return bronze_ingestion.ingest(lambda: self.spark, self.config, table, now=now, run_id=f"r{now:%H%M%S%f}")  # type: ignore[arg-type,return-value]
+        return bronze_ingestion.ingest(self.config, table, now=now, run_id=f"r{now:%H%M%S%f}")
 
     def transform(self, name: str, **options: Any) -> StepResult:
         table = self.config.registry[f"silver.{name}"]

@@ -57,7 +57,7 @@ def batch(config: Config, arguments: argparse.Namespace, replayed: Mapping[str, 
         if options.dry_run:
             return _dry_run(chosen, config)
         sources = [t for t in config.registry.layer("bronze") if t.file and t.name in {step.name for step in chosen}]
-        bronze_ingestion.require_deliveries(config, sources)
+        bronze_ingestion.require_deliveries(config, sources, options.snapshot_at, now)
         stack.enter_context(process_lock(config.lake, "batch", run_id))
         if options.full_reload and any(step.name == EVENTS for step in chosen):
             _lock_for_reload(config, run_id, stack)

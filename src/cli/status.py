@@ -183,6 +183,8 @@ def show(found: dict[str, Any]) -> None:
         console.print_grids(alerts_page.grid(found["alerts"]))
     for row in found["drift"]:
         parts = [f"{kind} {', '.join(row[kind])}" for kind in ("new", "missing", "retyped") if row[kind]]
+        parts += [f"'{delivered}' kept as {name}" for delivered, name in row.get("renamed", {}).items()]
+        parts += [f"{row['not_text']} row(s) hold what is no {row['encoding']} text"] if row.get("not_text") else []
         out.print(f"Columns of {row['path']} differ from conf/: {'; '.join(parts)}", highlight=False)
     if found["open_quarantine"]:
         counts = ", ".join(f"{name} {count}" for name, count in found["open_quarantine"].items())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -36,6 +37,20 @@ class Definitions(_Settings):
     usd_rate: Literal["delivered", "one"]
     survey_scale: Literal["0..10", "-100..100"]
     fx_suspect_share: float = Field(gt=0, lt=1)
+
+
+class Times(_Settings):
+    """What a time from outside may be."""
+
+    earliest: date
+    latest: date
+    snapshot_ahead_hours: float = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Times:
+        if self.earliest >= self.latest:
+            raise ValueError(f"earliest: {self.earliest} is not before latest, {self.latest}")
+        return self
 
 
 class Schedule(_Settings):
@@ -119,6 +134,7 @@ class LakeSettings(_Settings):
     paths: Paths
     parallel: int = Field(ge=1, le=32)
     snapshot_deletes_limit: float = Field(ge=0, le=1)
+    times: Times
     definitions: Definitions
     quality: Quality
     schedule: Schedule

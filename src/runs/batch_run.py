@@ -91,10 +91,8 @@ def _work(
 ) -> tuple[Callable[[], StepResult], Callable[[Expected], str]]:
     if table.layer == "bronze":
         return (
-            lambda: bronze_ingestion.ingest(
-                sessions, config, table, now=now, run_id=run_id, snapshot_at=options.snapshot_at
-            ),
-            lambda expected: bronze_ingestion.describe(config, table, options.snapshot_at, expected),
+            lambda: bronze_ingestion.ingest(config, table, now=now, run_id=run_id, snapshot_at=options.snapshot_at),
+            lambda expected: bronze_ingestion.describe(config, table, options.snapshot_at, expected, now),
         )
     if table.layer == "silver":
         return (

@@ -1,4 +1,4 @@
-"""CSV exports → bronze, uninterpreted: find what is new in the landing zone, check that it can be read, append it.
+"""CSV exports → bronze, uninterpreted: find what is new in the landing zone, read it, append it.
 
 A file is ingested once for each content it has had. The commit of the bronze table carries the list of files it
 holds, and `ops.landed_files` is written from that, so a crash between the two leaves nothing ingested twice.
@@ -6,32 +6,31 @@ holds, and `ops.landed_files` is written from that, so a crash between the two l
 
 from __future__ import annotations
 
-import csv
 import gzip
 import hashlib
-import io
 import json
 import re
 import zlib
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from functools import reduce
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from pyspark.sql import DataFrame, Observation, SparkSession
-from pyspark.sql import functions as F
-from pyspark.sql.types import StringType, StructField, StructType
+import pyarrow as pa
 
-from ...common.config import Config
+from ...common.config import Config, Times
 from ...common.contracts.table import Table
 from ...common.errors import CloudlakeError, ConfigurationError
 from ...common.faults import crash_point
-from ...common.session import Sessions
 from ...common.steps import Expected, StepResult
+from .exports import Export, read_export
+from .scanning import FileRefusedError
 
-_DATED = re.compile(r"\d{4}-\d{2}-\d{2}")
+_DATED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_LIKE_A_DATE = re.compile(r"\d{4}[-_. ]?\d{1,2}[-_. ]?\d{1,2}")
+"""A folder whose name begins so is meant as the date of a snapshot."""
+_BEYOND = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -43,130 +42,103 @@ class LandedFile:
     sha256: str
     size_bytes: int
     modified_at: datetime
-    snapshot_at: datetime
-    header: tuple[str, ...] = ()
+    snapshot_at: datetime | None
+    """None where the file can't be dated."""
     reason: str = ""
+    """Why it can't be taken, where it can't."""
+    export: Export | None = None
+    """What it holds, where it can be taken."""
 
 
 def find_files(landing: Path, table: Table) -> list[Path]:
-    """Return the deliveries of a source, oldest folder first: dated ones, then the flat file."""
+    """Return the deliveries of a source: those in folders that are dated, or meant to be, by name; then the flat file."""
     if not landing.is_dir():
         raise ConfigurationError(
             f"{landing}: there is no such landing folder; name it with --landing, or make one with "
             f"scripts/generate_landing_data.py --out {landing}"
         )
-    folders = sorted(f for f in landing.iterdir() if f.is_dir() and _is_date(f.name))
+    folders = sorted(f for f in landing.iterdir() if f.is_dir() and _LIKE_A_DATE.match(f.name))
     names = [str(table.file), f"{table.file}.gz"]
     return [folder / name for folder in [*folders, landing] for name in names if (folder / name).is_file()]
 
 
-def _is_date(name: str) -> bool:
-    try:
-        return bool(_DATED.fullmatch(name)) and bool(datetime.strptime(name, "%Y-%m-%d"))
-    except ValueError:
-        return False
+def snapshot_time(
+    path: Path, landing: Path, modified: datetime, given: datetime | None, times: Times, now: datetime
+) -> tuple[datetime | None, str]:
+    """Return the time that an export speaks of, or why none can be told.
 
-
-def inspect(path: Path, landing: Path, table: Table, snapshot_at: datetime | None) -> LandedFile:
-    """Hash a file and read its header; `reason` says why the file can't be taken, where it can't.
-
-    The snapshot time is the date of a dated folder at 00:00 UTC, else `snapshot_at`, else the modification time.
+    It is the date of its dated folder at 00:00 UTC, else the one given, else its modification time.
     """
-    stat = path.stat()
-    modified = datetime.fromtimestamp(stat.st_mtime, UTC)
-    dated = datetime.strptime(path.parent.name, "%Y-%m-%d").replace(tzinfo=UTC) if path.parent != landing else None
-    digest = hashlib.sha256()
-    with path.open("rb") as content:
-        for chunk in iter(lambda: content.read(1 << 20), b""):
-            digest.update(chunk)
-    header, reason = read_header(path, table)
-    return LandedFile(
+    if path.parent == landing:
+        at, source = given or modified, "--snapshot-at" if given else "its modification time"
+    else:
+        source = f"its folder {path.parent.name}"
+        try:
+            at = datetime.strptime(path.parent.name, "%Y-%m-%d").replace(tzinfo=UTC)
+        except ValueError:
+            return None, f"{source} is no date; name the folder YYYY-MM-DD"
+        if not _DATED.fullmatch(path.parent.name):
+            return None, f"{source} is no date; name the folder YYYY-MM-DD"
+    if at.date() < times.earliest:
+        return None, f"{source} dates it before {times.earliest} (times.earliest in conf/lake.yaml)"
+    if at > now + timedelta(hours=times.snapshot_ahead_hours):
+        ahead = f"more than {times.snapshot_ahead_hours:g} h ahead of the clock"
+        return None, f"{source} dates it {ahead} (times.snapshot_ahead_hours in conf/lake.yaml)"
+    return at, ""
+
+
+def identify(
+    config: Config, table: Table, path: Path, snapshot_at: datetime | None, now: datetime
+) -> tuple[LandedFile, bytes]:
+    """Return a file as far as it is known unread, with its bytes; `reason` where it can't be dated or opened."""
+    try:
+        stat, content, reason = path.stat(), path.read_bytes(), ""
+        seconds = stat.st_mtime
+    except OSError as error:
+        content, reason, seconds = b"", f"the file can't be read: {error.strerror}", now.timestamp()
+    try:
+        modified = datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError):
+        modified = _BEYOND
+    at, undated = snapshot_time(path, config.landing, modified, snapshot_at, config.settings.times, now)
+    file = LandedFile(
         table.short_name,
-        path.relative_to(landing).as_posix(),
-        digest.hexdigest(),
-        stat.st_size,
+        path.relative_to(config.landing).as_posix(),
+        hashlib.sha256(content).hexdigest(),
+        len(content),
         modified,
-        dated or snapshot_at or modified,
-        header,
-        reason,
+        at,
+        reason or undated,
     )
+    return file, content
 
 
-def read_header(path: Path, table: Table) -> tuple[tuple[str, ...], str]:
-    """Return a CSV file's column names, and why it can't be taken ("" where it can)."""
-    keys = [name for name, column in table.columns.items() if column.required]
+def opened(file: LandedFile, content: bytes, table: Table, held: Iterable[str]) -> LandedFile:
+    """Return a file with what it holds, or with the reason why it can't be taken."""
+    if file.reason:
+        return file
     try:
-        with gzip.open(path, "rb") if path.suffix == ".gz" else path.open("rb") as content:
-            first = _first_record(content)
-            if path.suffix == ".gz":
-                while content.read(1 << 20):  # a cut or damaged archive shows only when it is read to its end
-                    pass
-    except (OSError, EOFError, zlib.error) as error:
-        return (), f"the file can't be read: {error}"
-    if not first.strip():
-        return (), "the file is empty; an export has at least a header"
-    try:
-        names = next(csv.reader(io.StringIO(first.decode("utf-8-sig")), strict=True))
-    except (csv.Error, UnicodeDecodeError, StopIteration) as error:
-        return (), f"the header can't be read: {error}"
-    header = tuple(name.strip() for name in names)
-    missing = [key for key in keys if key not in header]
-    doubled = sorted({name for name in header if header.count(name) > 1})
-    if missing:
-        return header, f"key column missing: {', '.join(missing)} (found: {', '.join(header)})"
-    if doubled:
-        return header, f"column named twice: {', '.join(doubled)}"
-    return header, ""
+        plain = gzip.decompress(content) if file.path.endswith(".gz") else content
+        return replace(file, export=read_export(plain, table, list(held)))
+    except FileRefusedError as error:
+        return replace(file, reason=str(error))
+    except (OSError, EOFError, zlib.error) as error:  # a cut or damaged archive
+        return replace(file, reason=f"the file can't be read: {error}")
 
 
-def _first_record(content: Any) -> bytes:
-    """Return the first line, with the lines that follow while a quote stands open."""
-    record = b""
-    for line in content:
-        record += line
-        if record.count(b'"') % 2 == 0 or len(record) > 1 << 20:
-            break
-    return record
-
-
-def read_csv(spark: SparkSession, landing: Path, file: LandedFile) -> DataFrame:
-    """Read one file as its own header names its columns: every cell STRING, empty cells NULL."""
-    fields = [StructField(name, StringType()) for name in (*file.header, "_corrupt_record")]
-    return (
-        spark.read.schema(StructType(fields))
-        .option("header", True)
-        .option("multiLine", True)
-        .option("quote", '"')
-        .option("escape", '"')
-        .option("mode", "PERMISSIVE")
-        .option("columnNameOfCorruptRecord", "_corrupt_record")
-        .option("encoding", "UTF-8")
-        .option("maxCharsPerColumn", -1)
-        .csv((landing / file.path).as_uri())
-    )
-
-
-def stamped(rows: DataFrame, file: LandedFile, now: datetime, run_id: str) -> DataFrame:
-    """Add the provenance columns of bronze."""
-    return rows.withColumns(
-        {
-            "_source_file": F.lit(file.path),
-            "_source_sha256": F.lit(file.sha256),
-            "_source_modified_at": F.lit(file.modified_at),
-            "_snapshot_at": F.lit(file.snapshot_at),
-            "_ingested_at": F.lit(now),
-            "_run_id": F.lit(run_id),
-        }
-    )
-
-
-def drift_of(file: LandedFile, table: Table) -> dict[str, list[str]]:
-    """Return the columns a file has beyond its contract and those it lacks."""
+def drift_of(file: LandedFile, table: Table) -> dict[str, Any]:
+    """Return the columns a file has beyond its contract and those it lacks, and what else was odd about it."""
     declared = [name for name in table.columns if not name.startswith("_")]
-    return {
-        "new": [name for name in file.header if name not in declared],
-        "missing": [name for name in declared if name not in file.header],
+    columns = file.export.columns if file.export else []
+    drift: dict[str, Any] = {
+        "new": [name for name in columns if name not in declared],
+        "missing": [name for name in declared if name not in columns] if file.export else [],
     }
+    if file.export and file.export.renamed:
+        drift["renamed"] = dict(file.export.renamed)
+    if file.export and file.export.not_text:
+        drift |= {"not_text": file.export.not_text, "encoding": table.dialect.encoding}
+    return drift
 
 
 def registry_rows(config: Config, table: Table) -> list[dict[str, Any]]:
@@ -189,7 +161,7 @@ def _revived(row: dict[str, Any]) -> dict[str, Any]:
     return {key: datetime.fromisoformat(value) if key in times else value for key, value in row.items()}
 
 
-def require_deliveries(config: Config, tables: Iterable[Table]) -> None:
+def require_deliveries(config: Config, tables: Iterable[Table], snapshot_at: datetime | None, now: datetime) -> None:
     """Check, before anything starts, that each source has been delivered at least once in a form that can be read.
 
     Raises:
@@ -200,7 +172,7 @@ def require_deliveries(config: Config, tables: Iterable[Table]) -> None:
     for table in tables:
         if table.short_name in known:
             continue
-        found = [inspect(path, config.landing, table, None) for path in find_files(config.landing, table)]
+        found = [file for file, _ in _examined(config, table, [], snapshot_at, now)]
         if not found:
             faults.append(f"{config.landing / str(table.file)}: missing, and no dated folder holds one either")
         elif all(file.reason for file in found):
@@ -210,74 +182,110 @@ def require_deliveries(config: Config, tables: Iterable[Table]) -> None:
         raise CloudlakeError("\n".join([*faults, remedy]))
 
 
-def new_files(config: Config, table: Table, snapshot_at: datetime | None) -> list[LandedFile]:
-    """Return the files whose content differs from the one their path last had.
+def new_files(
+    config: Config, table: Table, known: Sequence[Mapping[str, Any]], snapshot_at: datetime | None, now: datetime
+) -> list[LandedFile]:
+    """Return the files whose content differs from the one their path last had, and refused ones judged otherwise now.
+
+    A file of which rows were no text is new again when its source declares another encoding.
+
+    Args:
+        known: the rows of ops.landed_files of this source.
 
     Raises:
         ConfigurationError: the landing folder is missing.
     """
-    known = registry_rows(config, table)
-    last = {row["path"]: row["sha256"] for row in sorted(known, key=lambda row: row["ingested_at"])}
-    found = [inspect(path, config.landing, table, snapshot_at) for path in find_files(config.landing, table)]
-    return [file for file in found if last.get(file.path) != file.sha256]
+    return [file for file, is_new in _examined(config, table, known, snapshot_at, now) if is_new]
+
+
+def _examined(
+    config: Config, table: Table, known: Sequence[Mapping[str, Any]], snapshot_at: datetime | None, now: datetime
+) -> list[tuple[LandedFile, bool]]:
+    """Return each file that lies there, opened where it may be new, and whether it is."""
+    last = {row["path"]: row for row in sorted(known, key=lambda row: row["ingested_at"])}
+    held = config.lake.column_names(table.name)
+    found = []
+    for path in find_files(config.landing, table):
+        file, content = identify(config, table, path, snapshot_at, now)
+        before = last.get(file.path)
+        if before is not None and before["sha256"] == file.sha256 and not _may_differ_now(before, table):
+            found.append((file, False))
+            continue
+        file = opened(file, content, table, held)
+        same = before is not None and (before["sha256"], before["reason"] or "") == (file.sha256, file.reason)
+        found.append((file, not (same and file.reason)))
+    return found
+
+
+def _may_differ_now(before: Mapping[str, Any], table: Table) -> bool:
+    """Tell whether a file that was seen with this content may be taken otherwise today."""
+    encoding = json.loads(before["drift"] or "{}").get("encoding")
+    return before["status"] == "refused" or encoding not in (None, table.dialect.encoding)
 
 
 def ingest(
-    sessions: Sessions,
-    config: Config,
-    table: Table,
-    *,
-    now: datetime,
-    run_id: str,
-    snapshot_at: datetime | None = None,
+    config: Config, table: Table, *, now: datetime, run_id: str, snapshot_at: datetime | None = None
 ) -> StepResult:
     """Append every new file of one source to its bronze table, in one commit, and note it in ops.landed_files.
 
     A file that can't be taken is noted as refused and named in the result's fault; the other files go on.
     """
-    files = new_files(config, table, snapshot_at)
+    files = new_files(config, table, registry_rows(config, table), snapshot_at, now)
     if not files:
         return StepResult(skipped=True, message="nothing new")
-    spark = sessions()
     good, bad = [f for f in files if not f.reason], [f for f in files if f.reason]
     config.lake.create(table)
     notes = [_note(file, table, now, run_id) for file in files]
-    rows_in = 0
     if good:
-        counters = {file.path: Observation(f"landed_{number}") for number, file in enumerate(good)}
-        frames = [
-            stamped(read_csv(spark, config.landing, file), file, now, run_id).observe(
-                counters[file.path], F.count(F.lit(1)).alias("rows")
-            )
-            for file in good
-        ]
-        rows = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), frames)
-        names = [*rows.columns, *(n for n in table.column_names if n not in rows.columns)]
-        rows = rows.select(*(F.col(n) if n in rows.columns else F.lit(None).cast("string").alias(n) for n in names))
+        parts = [_stamped(file, now, run_id) for file in good]
+        rows = pa.concat_tables(parts, promote_options="default")
         ingested = [note for note in notes if note["status"] == "ingested"]
-        config.lake.append(rows, table.name, note={"run_id": run_id, "files": ingested}, add_columns=True)
+        config.lake.append_widening(rows, table, note={"run_id": run_id, "files": ingested})
         crash_point("after_bronze_write")
         commit = config.lake.commits(table.name)[-1]
         for note in ingested:
-            note |= {"bronze_version": commit.version, "rows": counters[note["path"]].get["rows"]}
-        rows_in = sum(note["rows"] for note in ingested)
+            note["bronze_version"] = commit.version
     config.lake.append_small(notes, config.registry["ops.landed_files"], {"run_id": run_id})
+    landed = sum(note["rows"] or 0 for note in notes)
     return StepResult(
-        rows_in,
-        rows_in,
-        message=_drift_message(good, table),
+        landed,
+        landed,
+        message=_remarks(good, table),
         fault=_refusal(bad) if bad else "",
         detail={"files": [file.path for file in good], "refused": [file.path for file in bad]},
     )
 
 
+def _stamped(file: LandedFile, now: datetime, run_id: str) -> pa.Table:
+    """Return a file's rows with the provenance columns of bronze."""
+    assert file.export is not None
+    rows = file.export.rows
+    moment = pa.timestamp("us", "UTC")
+    provenance = {
+        "_source_file": pa.scalar(file.path),
+        "_source_sha256": pa.scalar(file.sha256),
+        "_source_modified_at": pa.scalar(file.modified_at, moment),
+        "_snapshot_at": pa.scalar(file.snapshot_at, moment),
+        "_ingested_at": pa.scalar(now, moment),
+        "_run_id": pa.scalar(run_id),
+    }
+    for name, value in provenance.items():
+        rows = rows.append_column(name, pa.repeat(value, rows.num_rows))
+    return rows
+
+
 def _note(file: LandedFile, table: Table, now: datetime, run_id: str) -> dict[str, Any]:
-    fields = {k: v for k, v in asdict(file).items() if k not in ("header", "reason")}
-    return fields | {
+    return {
+        "source": file.source,
+        "path": file.path,
+        "sha256": file.sha256,
+        "size_bytes": file.size_bytes,
+        "modified_at": file.modified_at,
+        "snapshot_at": file.snapshot_at,
         "status": "refused" if file.reason else "ingested",
         "reason": file.reason or None,
         "drift": json.dumps(drift_of(file, table)),
-        "rows": None,
+        "rows": file.export.rows.num_rows if file.export else None,
         "bronze_version": None,
         "run_id": run_id,
         "ingested_at": now,
@@ -289,24 +297,29 @@ def _refusal(bad: Sequence[LandedFile]) -> str:
     return f"{named}. Refused; deliver it again corrected, and the next run takes it."
 
 
-def _drift_message(files: Iterable[LandedFile], table: Table) -> str:
-    new: set[str] = set()
-    missing: set[str] = set()
-    for file in files:
-        drift = drift_of(file, table)
-        new |= set(drift["new"])
-        missing |= set(drift["missing"])
-    parts = [f"new column {', '.join(sorted(new))}"] if new else []
-    parts += [f"missing column {', '.join(sorted(missing))}"] if missing else []
+def _remarks(files: Iterable[LandedFile], table: Table) -> str:
+    """Say how files differ from their contract, and which rows of them are no text."""
+    files = list(files)
+    drifts = [drift_of(file, table) for file in files]
+    new = sorted({name for drift in drifts for name in drift["new"]})
+    missing = sorted({name for drift in drifts for name in drift["missing"]})
+    renamed = sorted({item for drift in drifts for item in drift.get("renamed", {}).items()})
+    parts = [f"new column {', '.join(new)}"] if new else []
+    parts += [f"missing column {', '.join(missing)}"] if missing else []
+    parts += [f"'{delivered}' is kept as {name}" for delivered, name in renamed]
+    parts += [
+        f"{file.path}: {file.export.not_text} row(s) hold what is no text, the first in {file.export.where}"
+        for file in files
+        if file.export and file.export.not_text
+    ]
     return "; ".join(parts)
 
 
-def describe(config: Config, table: Table, snapshot_at: datetime | None, expected: Expected) -> str:
+def describe(config: Config, table: Table, snapshot_at: datetime | None, expected: Expected, now: datetime) -> str:
     """Say what a run would ingest, without writing anything; what it would change is added to `expected`."""
-    rows = config.lake.rows("ops.landed_files")
-    last = {row["path"]: row["sha256"] for row in sorted(rows, key=lambda row: row["ingested_at"])}
-    found = [inspect(path, config.landing, table, snapshot_at) for path in find_files(config.landing, table)]
-    new = [file for file in found if last.get(file.path) != file.sha256]
+    known = [row for row in config.lake.rows("ops.landed_files") if row["source"] == table.short_name]
+    found = _examined(config, table, known, snapshot_at, now)
+    new = [file for file, is_new in found if is_new]
     refused = "".join(f"; refuses {file.path}: {file.reason}" for file in new if file.reason)
     good = [file for file in new if not file.reason]
     if not good:

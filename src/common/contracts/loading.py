@@ -19,6 +19,7 @@ from .table import (
     LAYERS,
     NAME,
     Column,
+    Dialect,
     Domain,
     Expectation,
     Freshness,
@@ -166,6 +167,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
         "history": History,
         "layout": Layout,
         "freshness": Freshness,
+        "dialect": Dialect,
     }
     for part in loc:
         if part in nested:
@@ -205,6 +207,8 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
             yield f"columns.{name}.domain: '{column.domain}' is not in conf/domains.yaml{did_you_mean(column.domain, domains)}"
         if column.derived and column.source:
             yield f"columns.{name}: it is derived or it has a source column, not both"
+    if table.dialect.model_fields_set and table.file is None:
+        yield "dialect: only a table that is read from a file has one"
     if table.extends is not None and table.extends not in table.inputs:
         yield f"extends: '{table.extends}' must be one of the inputs{did_you_mean(table.extends, table.inputs)}"
     for name in table.inputs:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -41,6 +42,8 @@ class Column(_Declared):
     """The type the text must have to be read at all, where a rule decides later what becomes of it."""
     domain: str | None = None
     """The enumeration (conf/domains.yaml) that its values belong to."""
+    beyond_limits: Literal["quarantine", "empty"] = "quarantine"
+    """What a time beyond the limits of conf/lake.yaml means: the row is refused, or the value is dropped and flagged."""
     derived: bool = False
     """Computed by the table's transform, not read from a source column."""
 
@@ -118,6 +121,23 @@ class Layout(_Declared):
     cluster: tuple[str, ...] = ()
 
 
+def _text_encoding(name: str) -> str:
+    try:
+        found = codecs.lookup(name)
+    except LookupError:
+        raise ValueError(f"'{name}' is no encoding; write utf-8, utf-16, latin-1, cp1252, …") from None
+    if not found._is_text_encoding:
+        raise ValueError(f"'{name}' encodes no text; write utf-8, utf-16, latin-1, cp1252, …")
+    return found.name
+
+
+class Dialect(_Declared):
+    """How an export is written."""
+
+    encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8"
+    """What its bytes mean; a file that is not so is refused, or the rows of it that are not."""
+
+
 class Freshness(_Declared):
     """How old the newest value of a time column may be, measured by the clock."""
 
@@ -137,6 +157,7 @@ class Table(_Declared):
     """A table whose columns this one has too, before its own."""
     file: str | None = None
     """The export's file name, for the tables that are read from one."""
+    dialect: Dialect = Dialect()
     writer: Literal["batch", "stream", "serving"] = "batch"
     history: History
     layout: Layout = Layout()

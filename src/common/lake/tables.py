@@ -496,10 +496,9 @@ class Lake:
         *,
         note: Mapping[str, Any] | None = None,
         transaction: Transaction | None = None,
-        add_columns: bool = False,
     ) -> None:
-        """Append rows to a table in one commit; `add_columns` widens it by columns it does not have yet."""
-        append_path(rows, self.path(table), note=note, transaction=transaction, add_columns=add_columns)
+        """Append rows to a table in one commit."""
+        append_path(rows, self.path(table), note=note, transaction=transaction)
 
     def merge(
         self,
@@ -540,6 +539,19 @@ class Lake:
                 write_deltalake(
                     path, rows.cast(arrow_schema(table)), mode="append", commit_properties=noted(note, transaction)
                 )
+
+    def append_widening(self, rows: pa.Table, table: Table, *, note: Mapping[str, Any] | None = None) -> None:
+        """Append rows without Spark, in one commit; columns that the table does not have yet are added to it."""
+        self.create(table)
+        path = self.path(table.name)
+        with table_lock(path):
+            write_deltalake(path, rows, mode="append", schema_mode="merge", commit_properties=noted(note))
+
+    def column_names(self, table: str) -> list[str]:
+        """Return the columns that a table has ([] where it does not exist yet)."""
+        if not self.exists(table):
+            return []
+        return [field.name for field in DeltaTable(self.path(table), without_files=True).schema().fields]
 
     def revise(
         self, table: Table, revise: Callable[[pa.Table], Revision], note: Mapping[str, Any] | None = None

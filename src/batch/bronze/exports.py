@@ -1,0 +1,209 @@
+"""A CSV export's bytes → rows of text: decoded strictly, parsed, and counted against its bytes; nothing is guessed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Any
+
+import pyarrow as pa
+
+from ...common.contracts.table import Table
+from .naming import stored_names
+from .scanning import FileRefusedError, count_records
+
+_NO_TEXT = re.compile("[\x00\ud800-\udfff\ufffd]")
+"""What no cell may hold: NUL, bytes that are no UTF-8, and the mark that a program leaves where it has lost some."""
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+_UTF8_MARK = b"\xef\xbb\xbf"
+_CHUNK = 50_000
+"""Rows that are lists of Python at a time."""
+csv.field_size_limit(2**31 - 1)
+
+
+@dataclass(frozen=True)
+class Export:
+    """What a file holds: one row for each record, every cell STRING, empty ones NULL.
+
+    `rows` has the file's columns and `_corrupt_record`, the record where it does not fit its header or is no text.
+    """
+
+    rows: pa.Table
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Names of the header that are kept under another name."""
+    not_text: int = 0
+    """Rows that are refused because a cell is no text."""
+    where: str = ""
+    """Where the first of them is."""
+
+    @property
+    def columns(self) -> list[str]:
+        """The file's columns, as they are kept."""
+        return [name for name in self.rows.column_names if name != "_corrupt_record"]
+
+
+def read_export(content: bytes, table: Table, held: Collection[str] = ()) -> Export:
+    """Read a whole CSV file.
+
+    Args:
+        content: its bytes, unpacked.
+        table: the source; its dialect says how text is encoded.
+        held: the columns that the source's bronze table has.
+
+    Raises:
+        FileRefusedError: rows can't be told apart, the header can't be taken, or the text is in another encoding.
+    """
+    if not content.strip():
+        raise FileRefusedError("the file is empty; an export has at least a header")
+    data, text, where = _decoded(content, table)
+    lines = io.StringIO(text, newline="\n").readlines()
+    reader = csv.reader(lines, strict=True)
+    names, renamed, trailing = _header(reader, table, held)
+    keys = tuple(names.index(name) for name, column in table.columns.items() if column.required)
+    expected = count_records(data, keys)
+    shape = _Shape(tuple(names), keys, trailing, bool(where))
+    parts, not_text, found = [], 0, 1
+    for records in _chunks(_records(reader, lines)):
+        judged = [_row(cells, raw, shape) for cells, raw in records]
+        parts.append(_as_table([row for row, _ in judged], names))
+        not_text += sum(bad for _, bad in judged)
+        found += len(records)
+    if found != expected:
+        raise FileRefusedError(
+            f"{expected} records stand in it, but {found} can be read: a quote stands where none may, so nobody can tell "
+            "its rows apart"
+        )
+    rows = pa.concat_tables(parts) if parts else _as_table([], names)
+    return Export(rows, renamed, not_text, where if not_text else "")
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What a row must be like: the columns' names, where the keys stand, the delimiters at a line's end."""
+
+    names: tuple[str, ...]
+    keys: tuple[int, ...]
+    trailing: int
+    suspicious: bool
+    """Something in the file is no text."""
+
+
+def _remedy(table: Table) -> str:
+    return (
+        f"where it has another encoding than {table.dialect.encoding}, declare it: dialect: {{encoding: …}} of "
+        f"{table.short_name} in conf/bronze.yaml"
+    )
+
+
+def _decoded(content: bytes, table: Table) -> tuple[bytes, str, str]:
+    """Return the file as UTF-8, as text (bytes that are none escaped), and where the first is that is no text."""
+    encoding = table.dialect.encoding
+    if encoding != "utf-8":
+        content = _as_utf8(content, encoding, table)
+    elif content[:2] in _UTF16_MARKS:
+        raise FileRefusedError(f"it is UTF-16, by its mark at byte 0 (line 1); {_remedy(table)}")
+    data = content.removeprefix(_UTF8_MARK)
+    places = [data.find(b"\0"), data.find("\ufffd".encode())]
+    try:
+        text = data.decode()
+    except UnicodeDecodeError as error:
+        places.append(error.start)
+        text = data.decode(errors="surrogateescape")
+    if b"\n" not in data and b"\r" in data.rstrip(b"\r"):
+        raise FileRefusedError("its lines end in a lone CR, as on old Macs; lines end in LF or CR LF")
+    first = min((place for place in places if place >= 0), default=None)
+    if first is None:
+        return data, text, ""
+    line = data.count(b"\n", 0, first) + 1
+    where = f"line {line} (byte {first + len(content) - len(data)})"
+    if line == 1:
+        kind = ", and looks like UTF-16" if data[1:2] == b"\0" or data[:1] == b"\0" else ""
+        raise FileRefusedError(f"its header is no UTF-8 text at {where}{kind}; {_remedy(table)}")
+    return data, text, f"{where}; {_remedy(table)}"
+
+
+def _as_utf8(content: bytes, encoding: str, table: Table) -> bytes:
+    try:
+        return content.decode(encoding).removeprefix("\ufeff").encode()
+    except UnicodeError as error:
+        at = getattr(error, "start", 0)
+        line = content.count(b"\n", 0, at) + 1
+        raise FileRefusedError(f"it is no {encoding} text at line {line} (byte {at}); {_remedy(table)}") from None
+
+
+def _header(
+    reader: Iterator[list[str]], table: Table, held: Collection[str]
+) -> tuple[list[str], Mapping[str, str], int]:
+    """Return the columns' names as kept, those renamed, and how many delimiters end the header."""
+    try:
+        cells = next((cells for cells in reader if cells), [])
+    except csv.Error as error:
+        raise FileRefusedError(f"the header can't be read: {error}") from None
+    named = list(cells)
+    while named and not named[-1].strip():
+        named.pop()
+    if not named:
+        raise FileRefusedError("the header names no column")
+    names, renamed = stored_names(named, table, held)
+    return names, renamed, len(cells) - len(named)
+
+
+def _records(reader: Any, lines: Sequence[str]) -> Iterator[tuple[list[str] | None, str]]:
+    """Yield each record: its cells, None where they can't be told, and its lines as they stand."""
+    while True:
+        start = reader.line_num
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error:
+            cells = None
+        if cells != []:
+            yield cells, "".join(lines[start : reader.line_num])
+
+
+def _chunks(records: Iterator[Any]) -> Iterator[list[Any]]:
+    while chunk := list(islice(records, _CHUNK)):
+        yield chunk
+
+
+def _row(cells: list[str] | None, raw: str, shape: _Shape) -> tuple[list[str | None], bool]:
+    """Return one row with its `_corrupt_record`, and whether a cell of it is no text."""
+    width = len(shape.names)
+    is_text = not shape.suspicious or _NO_TEXT.search(raw) is None
+    fits = cells is not None and len(cells) == width + shape.trailing and not any(cells[width:])
+    if cells is None:
+        cells = _as_far_as_told(raw, width)
+    if fits and is_text:
+        return [*(cell or None for cell in cells[:width]), None], False
+    row = [_escaped(cell) or None for cell in cells[:width]] + [None] * (width - len(cells))
+    for key in shape.keys:
+        if key < len(cells) and _NO_TEXT.search(cells[key]):
+            row[key] = None  # a key that is only known in part is not known
+    return [*row, _escaped(raw.rstrip("\r\n"))], not is_text
+
+
+def _as_far_as_told(raw: str, width: int) -> list[str]:
+    """Return the cells of a record that can't be parsed, where there are as many as columns; else none."""
+    try:
+        cells = next(csv.reader([raw.replace("\r", " ")]), [])
+    except csv.Error:
+        return []
+    return cells if len(cells) == width else []
+
+
+def _escaped(text: str) -> str:
+    """Return text in which what is no text is written as \\x.. ."""
+    if _NO_TEXT.search(text) is None:
+        return text
+    shown = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
+    return shown.replace("\0", "\\x00").replace("\ufffd", "\\ufffd")
+
+
+def _as_table(rows: Sequence[Sequence[str | None]], names: Sequence[str]) -> pa.Table:
+    columns: list[Any] = list(zip(*rows, strict=True)) or [()] * (len(names) + 1)
+    return pa.table([pa.array(column, pa.string()) for column in columns], names=[*names, "_corrupt_record"])
