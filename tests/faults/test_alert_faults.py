@@ -18,7 +18,7 @@ LOOK = """
 import sys
 from pathlib import Path
 from live_lake import opened
-from cloudlake.streaming.lookout import look_once
+from cloudlake.alerts.lookout import look_once
 look_once(opened(Path(sys.argv[1]), targets={"log": {"kind": "log"}}), "r")
 """
 
