@@ -9,10 +9,10 @@ from typing import Any
 
 from cloudlake.batch.bronze import ingestion as bronze_ingestion
 from cloudlake.batch.silver import transformation as silver_transformation
-from cloudlake.cli import tables as console
 from cloudlake.common.clock import now_utc
 from cloudlake.common.config import Config
 from cloudlake.common.steps import StepResult
+from cloudlake.runs.record import reconciliation
 from flow import opened
 from pyspark.sql import SparkSession
 
@@ -60,6 +60,6 @@ class TableByTable:
 
     def counts(self, table: str) -> tuple[int, int, int]:
         """Landed, accepted and quarantined rows of a table."""
-        row = next(row for row in console.reconciliation(self.config) if row["table"] == f"silver.{table}")
+        row = next(row for row in reconciliation(self.config) if row["table"] == f"silver.{table}")
         assert row["holds"]
         return row["landed"], row["accepted"], row["quarantined"]

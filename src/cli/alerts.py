@@ -3,59 +3,87 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
-from typing import Any
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
-from rich.table import Table as Grid
+from .arguments import Commands, Parser, add_command, add_verbs, moment
 
-from ..alerts import judging as alerts
-from ..alerts.rules import is_silenced
-from ..common.config import Config
-from .tables import print_grids
+if TYPE_CHECKING:
+    from rich.table import Table as Grid
 
+    from ..common.config import Config
+
+EXAMPLES = """examples:
+  cloudlake alerts list                                         what is not resolved
+  cloudlake alerts list --status resolved --json
+  cloudlake alerts ack 3f9a2c
+  cloudlake alerts silence --rule window_cost --org org_1a2b --until 2025-08-31T18:00:00Z
+  cloudlake alerts resend                                       deliver what was kept while a target was down
+"""
 _SHOWN = 12
 """Characters of an id that are shown; any beginning that is unique will do where an id is asked for."""
 
 
-def gather(config: Config, now: datetime, statuses: Sequence[str]) -> list[dict[str, Any]]:
-    """Return the alerts of some statuses, the gravest and newest first, with their silence and who is still to be told."""
-    waiting: dict[str, list[str]] = {}
-    for alert, target in alerts.pending(config, now):
-        waiting.setdefault(alert["alert_id"], []).append(target)
-    silences = config.lake.rows(alerts.SILENCES)
-    found = [
-        row
-        | {
-            "silenced": is_silenced(row, silences, now),
-            "still_to_tell": waiting.get(row["alert_id"], []),
-        }
-        for row in config.lake.rows(alerts.ALERTS)
-        if row["status"] in statuses
-    ]
-    return sorted(found, key=lambda row: (row["severity"], -row["raised_at"].timestamp(), row["alert_id"]))
+def register(commands: Commands[Parser]) -> None:
+    """Add the command and its actions."""
+    alerts = add_command(
+        commands, "alerts", "What is wrong now: list it, take it on, silence it, tell people again.", EXAMPLES
+    )
+    actions = add_verbs(alerts, "action")
+    listed = add_command(actions, "list", "The alerts that are not resolved, the gravest first.", within=True)
+    listed.add_argument("--status", choices=["open", "acknowledged", "resolved"], help="only these")
+    listed.add_argument("--json", action="store_true", help="as JSON")
+    listed.set_defaults(run=_list)
+    ack = add_command(
+        actions, "ack", "Take an alert on: nobody else is told, and it stays so while the trouble lasts.", within=True
+    )
+    ack.add_argument("id", metavar="ID", help="the alert's id, or its beginning")
+    ack.set_defaults(run=_acknowledge)
+    silence = add_command(
+        actions, "silence", "Tell nobody of an alert, or of a rule's alerts, until a time.", within=True
+    )
+    what = silence.add_mutually_exclusive_group(required=True)
+    what.add_argument("id", nargs="?", metavar="ID", help="the alert's id, or its beginning")
+    what.add_argument("--rule", metavar="R", help="every alert of a rule of conf/streaming.yaml")
+    silence.add_argument("--org", metavar="O", help="with --rule: only those of one organisation")
+    silence.add_argument("--until", type=moment, required=True, metavar="TIME", help="such as 2025-08-31T18:00:00Z")
+    silence.set_defaults(run=_silence)
+    resend = add_command(
+        actions, "resend", "Tell every target of one alert again; without ID, deliver what was kept.", within=True
+    )
+    resend.add_argument("id", nargs="?", metavar="ID", help="the alert's id, or its beginning")
+    resend.set_defaults(run=_resend)
 
 
-def show(config: Config, status: str | None, as_json: bool, now: datetime) -> int:
+def _list(config: Config, arguments: Namespace) -> int:
     """Print the alerts of a status, or those that are not resolved."""
-    found = gather(config, now, [status] if status else ["open", "acknowledged"])
-    if as_json:
+    from ..alerts.state import alerts_state
+    from ..common.clock import now_utc
+    from .tables import print_grids
+
+    status = arguments.status
+    found = alerts_state(config, now_utc(), [status] if status else ["open", "acknowledged"])
+    if arguments.json:
         print(json.dumps(found, indent=2, default=str))
         return 0
     if not found:
         print(f"no {status or 'open'} alerts")
         return 0
-    print_grids(grid(found))
+    print_grids(alerts_grid(found))
     down = sorted({target for row in found for target in row["still_to_tell"]})
     if down:
         print(f"still to be told: {', '.join(down)}; cloudlake alerts resend delivers now and says what is wrong")
     return 0
 
 
-def grid(rows: Iterable[Mapping[str, Any]]) -> Grid:
+def alerts_grid(rows: Iterable[Mapping[str, Any]]) -> Grid:
     """Return the table of alerts."""
-    table = Grid("id", "severity", "status", "rule", "what", "raised", title="Alerts", title_justify="left")
+    from rich.markup import escape
+
+    from .tables import grid
+
+    table = grid("Alerts", "id", "severity", "status", "rule", "what", "raised")
     for column in table.columns[:4]:
         column.no_wrap = True
     for row in rows:
@@ -73,28 +101,36 @@ def grid(rows: Iterable[Mapping[str, Any]]) -> Grid:
     return table
 
 
-def acknowledge(config: Config, identity: str, now: datetime) -> int:
+def _acknowledge(config: Config, arguments: Namespace) -> int:
     """Take an alert on."""
-    alert = alerts.acknowledge(config, identity, now)
+    from ..alerts.judging import acknowledge
+    from ..common.clock import now_utc
+
+    alert = acknowledge(config, arguments.id, now_utc())
     print(f"acknowledged: {alert['alert_id'][:_SHOWN]} {alert['message']}")
     return 0
 
 
-def silence(
-    config: Config, identity: str | None, rule: str | None, org_id: str | None, until: datetime, now: datetime
-) -> int:
+def _silence(config: Config, arguments: Namespace) -> int:
     """Tell nobody for a while."""
-    row = alerts.silence(config, identity, rule, org_id, until, now)
+    from ..alerts.judging import silence
+    from ..common.clock import now_utc
+
+    org_id = arguments.org
+    row = silence(config, arguments.id, arguments.rule, org_id, arguments.until, now_utc())
     what = row["alert_id"][:_SHOWN] if row["alert_id"] else row["rule"] + (f" of {org_id}" if org_id else "")
     print(f"silenced until {row['until']:%Y-%m-%dT%H:%M:%SZ}: {what}")
     return 0
 
 
-def resend(config: Config, identity: str | None, now: datetime) -> int:
+def _resend(config: Config, arguments: Namespace) -> int:
     """Deliver again, or what is still to be told, and return 1 where a target did not take it."""
+    from ..alerts.judging import resend
+    from ..common.clock import now_utc
+
     failed = 0
     done = 0
-    for alert_id, target, fault in alerts.resend(config, identity, now):
+    for alert_id, target, fault in resend(config, arguments.id, now_utc()):
         failed, done = failed + bool(fault), done + 1
         print(f"{alert_id[:_SHOWN]} → {target}: {fault or 'delivered'}")
     if not done:

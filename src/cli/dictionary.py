@@ -1,14 +1,49 @@
-"""The data dictionary: every table and column, and the graph of what feeds what, from the contracts."""
+"""`cloudlake dictionary`: every table and column, and the graph of what feeds what, from the contracts."""
 
 from __future__ import annotations
 
+import sys
+from argparse import Namespace
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..common.contracts.table import LAYERS, Registry, Table
+from .arguments import Commands, Parser, add_command
+
+if TYPE_CHECKING:
+    from ..common.config import Config
+    from ..common.contracts.table import Registry, Table
+
+
+def register(commands: Commands[Parser]) -> None:
+    """Add the command."""
+    dictionary = add_command(commands, "dictionary", "Write docs/data_dictionary.md and the graph from the contracts.")
+    dictionary.add_argument("--check", action="store_true", help="write nothing; exit 1 where the file is stale")
+    dictionary.add_argument("--out", metavar="FILE", help="default docs/data_dictionary.md")
+    dictionary.set_defaults(run=run)
+
+
+def run(config: Config, arguments: Namespace) -> int:
+    """Write the data dictionary, or tell whether the written one is stale."""
+    from ..common.session import PROJECT_ROOT
+
+    path = Path(arguments.out) if arguments.out else PROJECT_ROOT / "docs" / "data_dictionary.md"
+    page = render(config.registry)
+    if arguments.check:
+        if not path.exists() or path.read_text(encoding="utf-8") != page:
+            print(f"error: {path} is stale; run cloudlake dictionary", file=sys.stderr)
+            return 1
+        return 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(page, encoding="utf-8")
+    print(f"wrote {path}")
+    return 0
 
 
 def render(registry: Registry) -> str:
     """Return the dictionary as Markdown, the same for the same contracts."""
+    from ..common.contracts.table import LAYERS
+
     lines = [
         "# Data dictionary",
         "",

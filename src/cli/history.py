@@ -1,28 +1,47 @@
-"""The versions of one key, readable: when each held, and what changed from the one before."""
+"""`cloudlake history`: the versions of one key, when each held, and what changed from the one before."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table as Grid
-
-from ..common.config import Config
-from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
-from .tables import print_grids
+from .arguments import Commands, Parser, add_command
+
+if TYPE_CHECKING:
+    from ..common.config import Config
+    from ..common.contracts.table import Table
 
 _BOOKKEEPING = {"effective_from", "effective_to", "is_current", "is_deleted", "record_hash"}
 
 
-def show(config: Config, table: str, key: str) -> int:
-    """Print the history of one key.
+def register(commands: Commands[Parser]) -> None:
+    """Add the command."""
+    history = add_command(
+        commands,
+        "history",
+        "The versions of one key of a table with history, and what changed between them.",
+        "example:\n  cloudlake history --table users --key user_00d1e2f3\n",
+    )
+    history.add_argument("--table", required=True, metavar="T", help="customers_orgs, users or resources")
+    history.add_argument(
+        "--key", required=True, metavar="K", help="the key; of a composite one, its parts with commas between"
+    )
+    history.set_defaults(run=run)
+
+
+def run(config: Config, arguments: Namespace) -> int:
+    """Print the history of one key, oldest version first.
 
     Raises:
         ConfigurationError: the table has no history, or the key has another number of parts.
         CloudlakeError: the key has no version.
     """
-    contract = _table(config, table)
+    from .tables import grid, print_grids
+
+    key = arguments.key
+    contract = _table(config, arguments.table)
     parts = key.split(",") if len(contract.key) > 1 else [key]
     if len(parts) != len(contract.key):
         raise ConfigurationError(
@@ -34,12 +53,12 @@ def show(config: Config, table: str, key: str) -> int:
     versions = config.lake.read_small(contract.name, filters=filters).to_pylist()
     if not versions:
         raise CloudlakeError(f"{contract.name}: no version of {', '.join(contract.key)} = {key} is known")
-    grid = Grid("from", "to", "state", "what changed", title=f"{contract.name} {key}", title_justify="left")
+    shown = grid(f"{contract.name} {key}", "from", "to", "state", "what changed")
     before: dict[str, Any] | None = None
     for version in sorted(versions, key=lambda row: row["effective_from"]):
-        grid.add_row(*_line(contract, version, before))
+        shown.add_row(*_line(contract, version, before))
         before = version
-    print_grids(grid)
+    print_grids(shown)
     return 0
 
 

@@ -5,141 +5,86 @@ from __future__ import annotations
 import json
 import sys
 import webbrowser
+from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from rich.table import Table as Grid
+from ..common.errors import CloudlakeError
+from .arguments import Commands, Parser, add_command
 
-from ..batch.audit import PROFILE, RESULTS
-from ..common.config import Config
-from ..common.contracts.table import Table
-from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
-from ..common.quality.docs import INDEX, docs_folder
-from .tables import print_grids
+if TYPE_CHECKING:
+    from rich.table import Table as Grid
 
-LAST = 8
-"""How many deliveries or runs a trend shows."""
-SHOWN = (
-    "kind",
-    "level",
-    "status",
-    "observed",
-    "expected",
-    "detail",
-    "rows",
-    "version",
-    "engine",
-    "run_id",
-    "checked_at",
-)
+    from ..common.config import Config
+
 _BARS = "▁▂▃▄▅▆▇█"
 _STYLES = {"passed": "green", "failed": "bold red", "accepted": "yellow"}
 
 
-def gather(config: Config, name: str | None) -> dict[str, Any]:
-    """Return rules over rows and expectations of tables as plain data, with their pass rates and trends.
-
-    Raises:
-        ConfigurationError: no silver or gold table has that name.
-    """
-    tables = _tables(config, name)
-    names = {table.name for table in tables}
-    return {
-        "row_rules": [rule for table in tables for rule in _row_rules(config, table)],
-        "expectations": _expectations(config, names),
-        "profiles": _profiles(config, names),
-        "docs": str(docs_folder(config) / INDEX),
-    }
+def register(commands: Commands[Parser]) -> None:
+    """Add the command."""
+    quality = add_command(
+        commands, "quality", "Rules and expectations of the tables: how much passes them, and where that is going."
+    )
+    quality.add_argument("--table", metavar="T", help="one table, with what holds as well")
+    quality.add_argument("--json", action="store_true", help="as JSON")
+    quality.add_argument("--docs", action="store_true", help="open the Data Docs")
+    quality.set_defaults(run=run)
 
 
-def _tables(config: Config, name: str | None) -> list[Table]:
-    tables = config.registry.layer("silver", "gold")
-    if name is None:
-        return tables
-    found = [table for table in tables if name in (table.name, table.short_name)]
-    if not found:
-        known = [table.short_name for table in tables]
-        raise ConfigurationError(f"--table {name}: no silver or gold table has that name{did_you_mean(name, known)}")
-    return found
+def run(config: Config, arguments: Namespace) -> int:
+    """Print what is known of the quality of the tables; with --docs, open the Data Docs."""
+    from ..runs.quality import quality_state
+    from .tables import print_grids
+
+    name = arguments.table
+    found = quality_state(config, name)
+    if arguments.docs:
+        return _open_docs(Path(found["docs"]))
+    if arguments.json:
+        print(json.dumps(found, indent=2, default=str))
+        return 0
+    print_grids(
+        _rules(found["row_rules"], bool(name)),
+        _whole_tables(found["expectations"], bool(name)),
+        _summary(found["expectations"]),
+    )
+    if not name:
+        print("--table T shows what holds as well; --docs opens the pages with every expectation")
+    return 0
 
 
-def _row_rules(config: Config, table: Table) -> list[dict[str, Any]]:
-    """One entry for each rule that rows have met, or might: pass rate over all deliveries, trend over the last."""
-    newest: dict[str, dict[str, Any]] = {}
-    for row in sorted(config.lake.rows("ops.reconciliation"), key=lambda row: row["counted_at"]):
-        if row["table"] == table.name:
-            newest[row["delivery"]] = row
-    counted = sorted(newest.values(), key=lambda row: row["counted_at"])
-    broken: dict[str, list[tuple[int, int]]] = defaultdict(list)
-    seen = {name for row in counted for kind in ("reasons", "flags") for name in json.loads(row[kind] or "{}")}
-    for row in counted:
-        counts = json.loads(row["reasons"] or "{}") | json.loads(row["flags"] or "{}")
-        for name in seen | set(table.rules):
-            level = table.rules[name].level if name in table.rules else "quarantine"
-            broken[name].append((counts.get(name, 0), row["accepted"] if level == "warn" else row["landed"]))
-    entries = []
-    for name in sorted(broken):
-        rule = table.rules.get(name)
-        rows, of = (sum(column) for column in zip(*broken[name], strict=True))
-        entries.append(
-            {
-                "table": table.name,
-                "rule": name,
-                "level": rule.level if rule else "quarantine",
-                "description": rule.description if rule else _meaning(name),
-                "rows": rows,
-                "of": of,
-                "pass_rate": 1 - rows / of if of else None,
-                "trend": [1 - count / whole for count, whole in broken[name][-LAST:] if whole],
-            }
-        )
-    return entries
+def _rules(rows: Sequence[Mapping[str, Any]], all_of_them: bool) -> Grid:
+    from .tables import grid
+
+    columns = ("table", "rule", "level", "rows", "pass rate", "trend", "a row breaks it where")
+    rules = grid("Rules over rows, worst first", *columns)
+    for row in sorted(rows, key=_worst):
+        if row["rows"] or all_of_them:
+            rate = "" if row["pass_rate"] is None else f"{row['pass_rate']:.2%}"
+            rules.add_row(
+                row["table"].partition(".")[2], row["rule"], row["level"], f"{row['rows']:,}", rate,
+                spark_line(row["trend"]), row["description"],
+            )  # fmt: skip
+    return rules
 
 
-def _meaning(reason: str) -> str:
-    """Say what a reason means that follows from a column's declaration."""
-    known = {
-        "malformed_row": "The row does not fit its header",
-        "malformed_json": "The line is not exactly one JSON object",
-        "conflicting_rows": "Another row of the delivery has the same key and other content",
-        "event_id_conflict": "Another content of that event came first",
-        "discarded": "A person has discarded it",
-    }
-    column, _, fault = reason.rpartition("_")
-    faults = {"missing": "has no value", "unknown": "has an unknown value", "invalid": "can't be read as its type"}
-    return known.get(reason) or f"{column} {faults.get(fault, 'breaks its rule')}"
+def _whole_tables(rows: Sequence[Mapping[str, Any]], all_of_them: bool) -> Grid:
+    from .tables import grid
 
-
-def _results(config: Config, names: set[str]) -> list[dict[str, Any]]:
-    rows = [row for row in config.lake.rows(RESULTS) if row["table"] in names]
-    return sorted(rows, key=lambda row: row["checked_at"])
-
-
-def _expectations(config: Config, names: set[str]) -> list[dict[str, Any]]:
-    """One entry for each expectation of its table's newest audit."""
-    runs: dict[tuple[str, str], list[dict[str, Any]]] = defaultdict(list)
-    newest: dict[str, str] = {}
-    for row in _results(config, names):
-        newest[row["table"]] = row["run_id"]
-        if row["rule"] != PROFILE:
-            runs[row["table"], row["rule"]].append(row)
-    found = []
-    for (table, rule), rows in sorted(runs.items()):
-        last = rows[-1]
-        if last["run_id"] == newest[table]:
-            passed = sum(row["status"] == "passed" for row in rows)
-            found.append(
-                {"table": table, "rule": rule}
-                | {name: last[name] for name in SHOWN}
-                | {"pass_rate": passed / len(rows), "trend": [row["observed"] for row in rows[-LAST:]]}
-            )
-    return found
-
-
-def _profiles(config: Config, names: set[str]) -> dict[str, Any]:
-    newest = {row["table"]: row for row in _results(config, names) if row["rule"] == PROFILE}
-    return {table: {"rows": row["rows"], **json.loads(row["detail"])} for table, row in sorted(newest.items())}
+    columns = ("table", "expectation", "level", "status", "found", "expected", "trend", "what moved")
+    whole = grid("Expectations of tables, broken ones first", *columns)
+    for row in sorted(rows, key=lambda row: (row["status"] == "passed", row["table"], row["rule"])):
+        if row["status"] != "passed" or all_of_them:
+            seen = "" if row["observed"] is None else f"{row['observed']:,.4g}"
+            status = f"[{_STYLES[row['status']]}]{row['status']}[/]"
+            whole.add_row(
+                row["table"], row["rule"], row["level"], status, seen, row["expected"], spark_line(row["trend"]),
+                row["detail"] or "",
+            )  # fmt: skip
+    return whole
 
 
 def spark_line(values: Sequence[float | None]) -> str:
@@ -152,70 +97,33 @@ def spark_line(values: Sequence[float | None]) -> str:
     return "".join(_BARS[place] for place in places)
 
 
-def show(config: Config, name: str | None, as_json: bool, docs: bool) -> int:
-    """Print what is known of the quality of the tables; with `docs`, open the Data Docs."""
-    found = gather(config, name)
-    if docs:
-        return _open_docs(found["docs"], config)
-    if as_json:
-        print(json.dumps(found, indent=2, default=str))
-        return 0
-    rules = _grid(
-        "Rules over rows, worst first", "rule", "level", "rows", "pass rate", "trend", "a row breaks it where"
-    )
-    for row in sorted(found["row_rules"], key=_worst):
-        if row["rows"] or name:
-            rate = "" if row["pass_rate"] is None else f"{row['pass_rate']:.2%}"
-            rules.add_row(
-                row["table"].partition(".")[2], row["rule"], row["level"], f"{row['rows']:,}", rate,
-                spark_line(row["trend"]), row["description"],
-            )  # fmt: skip
-    names = ("expectation", "level", "status", "found", "expected", "trend", "what moved")
-    whole = _grid("Expectations of tables, broken ones first", *names)
-    for row in sorted(found["expectations"], key=lambda row: (row["status"] == "passed", row["table"], row["rule"])):
-        if row["status"] != "passed" or name:
-            seen = "" if row["observed"] is None else f"{row['observed']:,.4g}"
-            status = f"[{_STYLES[row['status']]}]{row['status']}[/]"
-            whole.add_row(
-                row["table"], row["rule"], row["level"], status, seen, row["expected"], spark_line(row["trend"]),
-                row["detail"] or "",
-            )  # fmt: skip
-    print_grids(rules, whole, _summary(found["expectations"]))
-    if not name:
-        print("--table T shows what holds as well; --docs opens the pages with every expectation")
-    return 0
-
-
-def _grid(title: str, *columns: str) -> Grid:
-    return Grid("table", *columns, title=title, title_justify="left")
-
-
 def _worst(row: Mapping[str, Any]) -> float:
     return 1.0 if row["pass_rate"] is None else float(row["pass_rate"])
 
 
 def _summary(expectations: Sequence[Mapping[str, Any]]) -> Grid:
-    grid = _grid("Tables", "rows", "expectations", "hold", "checked")
+    from .tables import grid
+
+    shown = grid("Tables", "table", "rows", "expectations", "hold", "checked")
     by_table: dict[str, list[Mapping[str, Any]]] = defaultdict(list)
     for row in expectations:
         by_table[row["table"]].append(row)
     for table, rows in sorted(by_table.items()):
         holds = sum(row["status"] == "passed" for row in rows)
         style = "green" if holds == len(rows) else "yellow"
-        grid.add_row(
+        shown.add_row(
             table, f"{rows[0]['rows']:,}", str(len(rows)), f"[{style}]{holds / len(rows):.0%}[/]",
             f"{rows[0]['checked_at']:%Y-%m-%d %H:%M}",
         )  # fmt: skip
-    return grid
+    return shown
 
 
-def _open_docs(path: str, config: Config) -> int:
-    index = docs_folder(config) / INDEX
-    if not index.exists():
+def _open_docs(path: Path) -> int:
+    if not path.exists():
         raise CloudlakeError(
             f"{path}: nothing has been validated yet; run scripts/run_batch_pipeline.sh --jobs quality"
         )
     print(path)
     if sys.stdout.isatty():
-        webbrowser.open(index.as_uri())
+        webbrowser.open(path.as_uri())
     return 0

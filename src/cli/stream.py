@@ -1,129 +1,115 @@
-"""Start, stop and look at the stream in the background: `scripts/run_streaming_pipeline.sh start | stop | status`."""
+"""`cloudlake stream`: take usage events, once, in the foreground or in the background, and say how the stream does."""
 
 from __future__ import annotations
 
-import os
 import signal
-import socket
-import subprocess
 import sys
-import time
-from datetime import datetime
-from pathlib import Path
-from typing import Any
+import threading
+from argparse import Namespace
+from typing import TYPE_CHECKING, Any
 
-from ..common.clock import now_utc
-from ..common.config import Config
-from ..common.errors import CloudlakeError, ConfigurationError
-from ..common.lake.locks import lock_holder, process_lock
-from ..common.session import PROJECT_ROOT
-from ..streaming.monitor import heartbeat, lag, run_folder
+from .arguments import Commands, Parser, add_command, require_java, require_writable
 
-START_SECONDS = 120.0
-STOP_SECONDS = 300.0
-STALE_BEATS = 15
-_LOG_BYTES = 10 << 20
+if TYPE_CHECKING:
+    from ..common.config import Config
+    from ..streaming.pipeline import StreamResult
+
+EXAMPLES = """examples:
+  scripts/run_streaming_pipeline.sh start     stream in the background; the log is <lake>/run/stream.log
+  scripts/run_streaming_pipeline.sh status    is it alive, how far is it behind
+  scripts/run_streaming_pipeline.sh stop      end it when the micro-batch at hand has ended
+  scripts/run_streaming_pipeline.sh once      take what is there, then end
+"""
 
 
-def start(config: Config, master: str | None) -> int:
-    """Start the stream in the background and wait until it runs; returns the exit code of one that ends at once.
+def register(commands: Commands[Parser]) -> None:
+    """Add the command."""
+    stream = add_command(commands, "stream", "Take usage events from landing to silver and the speed view.", EXAMPLES)
+    stream.add_argument(
+        "mode",
+        choices=["start", "stop", "status", "once", "run"],
+        help="start: in the background; stop: end that one when its micro-batch has ended; status: what it does; "
+        "once: what is there, then end; run: in the foreground until stopped",
+    )
+    stream.add_argument("--master", metavar="URL", help="where Spark runs (start, once, run; through the script)")
+    stream.set_defaults(run=run)
 
-    Raises:
-        LockedError: a stream runs already; the message names it.
-    """
-    with process_lock(config.lake, "stream", "start"):
-        before = heartbeat(config.lake).get("run_id")
-    log = _fresh_log(config)
-    where = ("--lake", str(config.lake.root), "--landing", str(config.landing), "--conf", str(config.conf))
-    spark = ("--master", master) if master else ()
-    script = str(PROJECT_ROOT / "scripts" / "run_streaming_pipeline.sh")
-    with log.open("a", encoding="utf-8") as out:
-        from_here = out.tell()
-        process = subprocess.Popen(
-            [script, "run", *where, *spark], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end:
-        state = heartbeat(config.lake)
-        if state.get("run_id") != before and state.get("state") == "running":
-            print(f"the stream runs: process {state['pid']}, run {state['run_id']}; log: {log}")
-            return 0
-        code = process.poll()
-        if code is not None:
-            with log.open(encoding="utf-8") as text:
-                text.seek(from_here)
-                said = text.read().splitlines()
-            print("\n".join([f"error: the stream did not start; {log} says:", *said[-5:]]), file=sys.stderr)
-            return code or 1
-        time.sleep(0.2)
-    print(f"the stream is still starting after {START_SECONDS:.0f} s (process {process.pid}); see {log}")
+
+def run(config: Config, arguments: Namespace) -> int:
+    """Do what the mode says."""
+    modes = {"start": _start, "stop": _stop, "status": _status, "once": _once, "run": _run}
+    return modes[arguments.mode](config, arguments)
+
+
+def _require_all(config: Config) -> None:
+    from ..common.config import require_landing
+
+    require_writable(config.lake.root)
+    require_java()
+    require_landing(config.landing)
+
+
+def _start(config: Config, arguments: Namespace) -> int:
+    from ..runs.background import start_stream
+
+    _require_all(config)
+    print(start_stream(config, arguments.master))
     return 0
 
 
-def _fresh_log(config: Config) -> Path:
-    log = run_folder(config.lake) / "stream.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > _LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
-    return log
+def _stop(config: Config, arguments: Namespace) -> int:
+    from ..runs.background import stop_stream
 
-
-def stop(config: Config) -> int:
-    """Tell the running stream to end and wait until its micro-batch has ended.
-
-    Raises:
-        ConfigurationError: it runs on another machine.
-        CloudlakeError: it has not ended in time.
-    """
-    holder = lock_holder(config.lake, "stream")
-    if holder is None:
-        print("no stream is running")
-        return 0
-    pid, state = int(holder.get("pid", 0)), heartbeat(config.lake)
-    if holder.get("host") != socket.gethostname():
-        raise ConfigurationError(f"the stream runs on {holder.get('host')}, process {pid}; stop it there")
-    if state.get("run_id") != holder.get("run_id"):
-        raise ConfigurationError(
-            f"process {pid} ({holder.get('command')}) takes the events that are there and ends by itself; wait for it"
-        )
-    os.kill(pid, signal.SIGTERM)
-    end = time.monotonic() + STOP_SECONDS
-    while (lock_holder(config.lake, "stream") or {}).get("pid") == pid:
-        if time.monotonic() > end:
-            raise CloudlakeError(
-                f"process {pid} has not ended in {STOP_SECONDS:.0f} s; its micro-batch may be large, see "
-                f"{run_folder(config.lake) / 'stream.log'}. Killing it (kill -9 {pid}) loses nothing: the next start goes on"
-            )
-        time.sleep(0.1)
-    print(f"the stream has ended (process {pid})")
+    pid = stop_stream(config)
+    print("no stream is running" if pid is None else f"the stream has ended (process {pid})")
     return 0
 
 
-def gather(config: Config, now: datetime) -> dict[str, Any]:
-    """Return the state of the stream as plain data; `problem` says what is wrong, and what to do."""
-    holder, state = lock_holder(config.lake, "stream"), heartbeat(config.lake)
-    running = holder is not None and state.get("run_id") == holder.get("run_id")
-    found: dict[str, Any] = {"running": running, "problem": "", **state}
-    if not running:
-        files, seconds = lag(config, now)
-        found |= {"lag_files": files, "lag_seconds": round(seconds, 1)}
-    age = (now - datetime.fromisoformat(state["at"])).total_seconds() if state else None
-    found["heartbeat_age_seconds"] = None if age is None else round(age, 1)
-    if running and age is not None and age > STALE_BEATS * config.stream.monitor.heartbeat_seconds:
-        found["problem"] = (
-            f"the stream (process {state['pid']}) has not been heard of for {age:.0f} s: see {run_folder(config.lake) / 'stream.log'}; "
-            "kill it and run scripts/run_streaming_pipeline.sh start"
-        )
-    elif not running and state.get("state") == "failed":
-        found["problem"] = (
-            f"the stream gave up: {state['error']}. Mend it, then scripts/run_streaming_pipeline.sh start"
-        )
-    elif not running and holder is None and state and state["state"] != "stopped":
-        found["problem"] = (
-            f"the stream was cut off (process {state['pid']}, heard of last at {state['at']}); "
-            "scripts/run_streaming_pipeline.sh start goes on where it stopped"
-        )
-    return found
+def _status(config: Config, arguments: Namespace) -> int:
+    """Print what the stream does; 0 where it runs and is heard of, else 1."""
+    from ..common.clock import now_utc
+    from ..runs.background import stream_state
+
+    found = stream_state(config, now_utc())
+    print("\n".join(lines(found)))
+    if found["problem"]:
+        print(f"error: {found['problem']}", file=sys.stderr)
+    return 0 if found["running"] and not found["problem"] else 1
+
+
+def _once(config: Config, arguments: Namespace) -> int:
+    from ..runs.stream_run import run_stream, take_once
+
+    _require_all(config)
+    return _show(run_stream(config, take_once))
+
+
+def _run(config: Config, arguments: Namespace) -> int:
+    """Stream in the foreground until SIGTERM or SIGINT."""
+    from ..runs.stream_run import run_stream, serve_stream
+
+    _require_all(config)
+    stop = threading.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, lambda *_: stop.set())
+    print(f"streaming from {config.landing / config.stream.events.folder}; stop with Ctrl-C", file=sys.stderr)
+
+    def warn(warning: str) -> None:
+        print(f"warning: {warning}", file=sys.stderr, flush=True)
+
+    return _show(
+        run_stream(config, lambda sessions, config, run_id: serve_stream(sessions, config, run_id, stop, warn))
+    )
+
+
+def _show(result: StreamResult) -> int:
+    for warning in result.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    print(
+        f"stream: {result.landed:,} lines landed = {result.accepted:,} accepted + {result.quarantined:,} quarantined "
+        f"+ {result.duplicates:,} duplicates, in {result.micro_batches} micro-batch(es), {result.seconds:.1f} s"
+    )
+    return 0
 
 
 def lines(found: dict[str, Any]) -> list[str]:
@@ -144,12 +130,3 @@ def lines(found: dict[str, Any]) -> list[str]:
         said.append(f"  behind by {found['lag_files']:,} file(s){oldest}")
     said += [f"  warning: {warning}" for warning in found.get("warnings", [])]
     return said
-
-
-def status(config: Config) -> int:
-    """Print what the stream does; 0 where it runs and is heard of, else 1."""
-    found = gather(config, now_utc())
-    print("\n".join(lines(found)))
-    if found["problem"]:
-        print(f"error: {found['problem']}", file=sys.stderr)
-    return 0 if found["running"] and not found["problem"] else 1

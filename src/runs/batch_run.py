@@ -1,214 +1,141 @@
-"""The batch run: its steps from the contracts, in their order, independent ones side by side in one application."""
+"""The batch run: chosen steps, run in their order under the locks they need, recorded, and told as one result."""
 
 from __future__ import annotations
 
-import threading
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
-from datetime import date, datetime
-from graphlib import TopologicalSorter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
 
-from ..batch import gold_build as gold_aggregation
 from ..batch.bronze import ingestion as bronze_ingestion
-from ..batch.silver import transformation as silver_transformation
-from ..common.clock import now_utc
-from ..common.config import Config
-from ..common.contracts.table import Registry, Table
-from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean, explain_failure
+from ..common.clock import new_run_id, now_utc
+from ..common.config import Config, require_landing
+from ..common.errors import LockedError
+from ..common.lake.locks import process_lock
+from ..common.quality import gates
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
+from .batch_steps import EVENTS, Options, batch_steps
+from .record import reconciliation, record_step, write_report
+from .runner import run_steps, select
 from .steps import Step, StepRecord
+
+__all__ = ["Options", "Run", "plan_batch", "run_batch"]
 
 
 @dataclass(frozen=True)
-class Options:
-    """What a batch run was asked to do."""
+class Run:
+    """A batch run that has ended: its steps, the record of the whole, and where every record went in it."""
 
-    jobs: tuple[str, ...] = ("all",)
-    as_of: date | None = None
-    snapshot_at: datetime | None = None
-    full_reload: bool = False
-    dry_run: bool = False
-    continue_on_failure: bool = False
-    parallel: int = 2
-    replayed: Mapping[str, Collection[str]] = field(default_factory=dict)
-    """Silver table → refused rows that are judged again."""
+    run_id: str
+    whole: StepRecord
+    """The run itself, as ops.job_runs has it; its exit code is the gravest of its steps."""
+    records: Sequence[StepRecord]
+    reconciliation: Sequence[Mapping[str, Any]]
+    report: Path
 
+    @property
+    def exit_code(self) -> int:
+        """What the process ends with."""
+        return self.whole.exit_code
 
-class Pinned:
-    """The state of silver a run computes gold from, taken once, when the first mart asks."""
-
-    def __init__(self, config: Config, as_of: date | None) -> None:
-        self._arguments = (config, as_of)
-        self._lock = threading.Lock()
-        self._pins: gold_aggregation.Pins | None = None
-
-    def __call__(self) -> gold_aggregation.Pins:
-        """Return the pins of this run."""
-        with self._lock:
-            if self._pins is None:
-                self._pins = gold_aggregation.Pins(*self._arguments)
-            return self._pins
+    @property
+    def failed(self) -> list[StepRecord]:
+        """The steps that failed."""
+        return [record for record in self.records if record.status == "failed"]
 
 
-def table_steps(sessions: Sessions, config: Config, options: Options, run_id: str, now: datetime) -> list[Step]:
-    """Return the steps of bronze, silver and gold that a batch run owns, with their edges from the contracts."""
-    silver = tuple(table.name for table in config.registry.layer("silver"))
-    pins = Pinned(config, options.as_of)
-    steps = []
-    for table in config.registry.layer("bronze", "silver", "gold"):
-        if table.writer != "batch":
-            continue
-        needs = table.inputs
-        waits = silver if table.layer == "gold" else ()
-        work, plan = _work(sessions, config, options, run_id, now, table, pins)
-        steps.append(Step(table.name, needs, _weighed(config, table.name, work), plan, waits))
-    return steps
-
-
-def _weighed(config: Config, table: str, work: Callable[[], StepResult]) -> Callable[[], StepResult]:
-    """Let a step also say how many bytes its commits added to its table."""
-
-    def run() -> StepResult:
-        before = config.lake.version(table)
-        result = work()
-        result.bytes_written = config.lake.bytes_added(table, before)
-        return result
-
-    return run
-
-
-def _work(
-    sessions: Sessions,
-    config: Config,
-    options: Options,
-    run_id: str,
-    now: datetime,
-    table: Table,
-    pins: Pinned,
-) -> tuple[Callable[[], StepResult], Callable[[Expected], str]]:
-    if table.layer == "bronze":
-        return (
-            lambda: bronze_ingestion.ingest(config, table, now=now, run_id=run_id, snapshot_at=options.snapshot_at),
-            lambda expected: bronze_ingestion.describe(config, table, options.snapshot_at, expected, now),
-        )
-    if table.layer == "silver":
-        return (
-            lambda: silver_transformation.transform(
-                sessions,
-                config,
-                table,
-                now=now,
-                run_id=run_id,
-                full_reload=options.full_reload,
-                replayed=options.replayed.get(table.name, ()),
-            ),
-            lambda expected: silver_transformation.describe(config, table, options.full_reload, expected),
-        )
-    return (
-        lambda: gold_aggregation.build(sessions, config, table, pins(), run_id=run_id, full_reload=options.full_reload),
-        lambda expected: gold_aggregation.describe(config, table, options.as_of, options.full_reload, expected),
-    )
-
-
-LAYER_JOBS = ("bronze", "silver", "gold", "serving")
-
-
-def select(steps: Sequence[Step], jobs: Sequence[str], registry: Registry) -> list[Step]:
-    """Return the steps that some jobs name: `all`, a layer, or a table (`silver.users`, or `users` for every layer of it).
+def run_batch(config: Config, options: Options, *, on_end: Callable[[StepRecord], None]) -> Run:
+    """Run what some jobs name, record it, and write its report; `on_end` hears of each step as it ends.
 
     Raises:
-        ConfigurationError: a job is neither.
+        ConfigurationError: a job, the landing zone or a delivery that the run needs is not there.
+        LockedError: another batch runs, or a stream where silver.usage_events is to be made anew.
     """
-    names = {step.name for step in steps}
-    known = {"all", *LAYER_JOBS, *names, *(name.partition(".")[2] for name in names if "." in name)}
-    wanted: set[str] = set()
-    for job in jobs:
-        if job not in known:
-            raise ConfigurationError(f"--jobs {job}: there is no such job{did_you_mean(job, known)}")
-        wanted |= {n for n in names if job == "all" or job in (n, *n.split(".", 1))}
-    if wanted & {table.name for table in registry.layer("gold")}:
-        wanted |= {name for step in steps if step.closing for name in (step.name, *step.needs)}
-    return [step for step in steps if step.name in wanted]
+    now = now_utc()
+    run_id = new_run_id(now)
+    with ExitStack() as stack:
+        sessions = Sessions("cloudlake-batch")
+        chosen = _chosen(sessions, config, options, run_id, now, stack)
+        sources = [t for t in config.registry.layer("bronze") if t.file and t.name in {step.name for step in chosen}]
+        bronze_ingestion.require_deliveries(config, sources, options.snapshot_at, now)
+        stack.enter_context(process_lock(config.lake, "batch", run_id))
+        if options.full_reload and any(step.name == EVENTS for step in chosen):
+            _lock_for_reload(config, run_id, stack)
+        started = now_utc()
+
+        def recorded(record: StepRecord) -> None:
+            on_end(record)
+            record_step(config.lake, config.registry, run_id, record)
+            if isinstance(record.failure, gates.GateFailed):
+                gates.record_failure(config.lake, config.registry, run_id, record.failure)
+
+        records = run_steps(
+            chosen,
+            parallel=options.parallel,
+            continue_on_failure=options.continue_on_failure,
+            on_end=recorded,
+            cpu_seconds=sessions.cpu_seconds,
+        )
+        return _conclude(config, options, run_id, started, records)
 
 
-def run_steps(
-    steps: Sequence[Step],
-    *,
-    parallel: int,
-    continue_on_failure: bool,
-    on_end: Callable[[StepRecord], None],
-    cpu_seconds: Callable[[], float] = time.process_time,
-    verbose: bool = False,
-) -> list[StepRecord]:
-    """Run steps in the order of their edges, up to `parallel` side by side.
+def plan_batch(config: Config, options: Options) -> list[tuple[str, str]]:
+    """Return the steps that a run would take, in their order, and what each would do; nothing is written.
 
-    A step whose needs have failed is not run; without `continue_on_failure` nothing new starts after a failure.
-    Returns a record for each step, in the order they ended.
+    Raises:
+        ConfigurationError: as `run_batch`.
     """
-    by_name = {step.name: step for step in steps}
-    edges = {s.name: {n for n in (*s.needs, *s.waits) if n in by_name and n != s.name} for s in steps}
-    order = TopologicalSorter(edges)
-    order.prepare()
-    records: dict[str, StepRecord] = {}
-    running: dict[Future[StepRecord], str] = {}
-    ready: list[str] = []
-    with ThreadPoolExecutor(max_workers=parallel, thread_name_prefix="step") as pool:
-        while order.is_active():
-            ready.extend(order.get_ready())
-            while ready and len(running) < parallel:
-                name = ready.pop(0)
-                reason = _blocked(by_name[name], records, continue_on_failure)
-                if reason:
-                    records[name] = StepRecord(name, "not_run", None, None, StepResult(message=reason))
-                    on_end(records[name])
-                    order.done(name)
-                else:
-                    running[pool.submit(_measured, by_name[name], cpu_seconds, verbose)] = name
-            if running:
-                ended, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in ended:
-                    name = running.pop(future)
-                    records[name] = future.result()
-                    on_end(records[name])
-                    order.done(name)
-    return list(records.values())
+    now = now_utc()
+    with ExitStack() as stack:
+        steps = _chosen(Sessions("cloudlake-batch"), config, options, new_run_id(now), now, stack)
+    order = {name: position for position, name in enumerate([*config.registry.order(), "quality", "publish"])}
+    expected: Expected = {}
+    in_order = sorted(steps, key=lambda step: order.get(step.name, len(order)))
+    return [(step.name, step.plan(expected)) for step in in_order]
 
 
-def _blocked(step: Step, records: dict[str, StepRecord], continue_on_failure: bool) -> str:
-    broken = [name for name, record in records.items() if record.status in ("failed", "not_run") and record.blocks]
-    needed = [name for name in step.needs if name in broken]
-    if needed:
-        return f"needs {', '.join(needed)}"
-    if broken and step.closing:
-        failed = [name for name in broken if records[name].status == "failed"]
-        return f"nothing is published, because {', '.join(failed)} failed"
-    if broken and not continue_on_failure:
-        return f"not started after {broken[0]} failed"
-    return ""
+def _chosen(
+    sessions: Sessions, config: Config, options: Options, run_id: str, now: datetime, stack: ExitStack
+) -> list[Step]:
+    chosen = select(batch_steps(sessions, config, options, run_id, now, stack), options.jobs, config.registry)
+    if any(step.name.startswith("bronze.") or step.name == EVENTS for step in chosen):
+        require_landing(config.landing)
+    return chosen
 
 
-def _measured(step: Step, cpu_seconds: Callable[[], float], verbose: bool) -> StepRecord:
-    """Run a step and note the CPU time the application used meanwhile (steps side by side share it)."""
-    before = cpu_seconds()
-    record = _run_step(step, verbose)
-    record.cpu_seconds = cpu_seconds() - before
-    return record
-
-
-def _run_step(step: Step, verbose: bool) -> StepRecord:
-    started = now_utc()
+def _lock_for_reload(config: Config, run_id: str, stack: ExitStack) -> None:
+    """Keep the stream out for the rest of the run: silver.usage_events is made anew under a stopped stream only."""
     try:
-        result = step.run()
-    except (Exception, SystemExit) as error:
-        if verbose:
-            import traceback
+        stack.enter_context(process_lock(config.lake, "stream", run_id))
+    except LockedError as error:
+        raise LockedError(
+            f"--full-reload of {EVENTS} needs the stream stopped: scripts/run_streaming_pipeline.sh stop, or leave the "
+            f"table out with --jobs. {error}"
+        ) from None
 
-            traceback.print_exc()
-        code = error.exit_code if isinstance(error, CloudlakeError) else 1
-        return StepRecord(step.name, "failed", started, now_utc(), StepResult(), explain_failure(error), code, error)
-    if result.fault:
-        return StepRecord(step.name, "failed", started, now_utc(), result, result.fault, 1, blocks=False)
-    return StepRecord(step.name, "skipped" if result.skipped else "done", started, now_utc(), result)
+
+def _conclude(config: Config, options: Options, run_id: str, started: datetime, records: list[StepRecord]) -> Run:
+    failed = [record for record in records if record.status == "failed"]
+    whole = StepRecord(
+        "run",
+        "failed" if failed else "done",
+        started,
+        now_utc(),
+        StepResult(),
+        "; ".join(record.error for record in failed),
+        max((record.exit_code for record in failed), default=0),
+    )
+    record_step(config.lake, config.registry, run_id, whole, _asked(config, options))
+    counted = reconciliation(config, run_id)
+    return Run(run_id, whole, records, counted, write_report(config, run_id, whole, records, counted))
+
+
+def _asked(config: Config, options: Options) -> dict[str, Any]:
+    """Return what a run was asked to do and with which folders: enough to ask for it again."""
+    asked = {name: value for name, value in vars(options).items() if value is not None and name != "replayed"}
+    if options.replayed:
+        asked["replayed"] = {table: len(rows) for table, rows in options.replayed.items()}
+    return asked | {"lake": str(config.lake.root), "landing": str(config.landing), "conf": str(config.conf)}

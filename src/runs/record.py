@@ -1,11 +1,15 @@
-"""The record of runs: a row of ops.job_runs for each step."""
+"""What is kept of a run: a row of ops.job_runs for each step, its report, and where every record went."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+from ..common.config import Config
 from ..common.contracts.table import Registry
 from ..common.lake.tables import Lake
 from .steps import StepRecord
@@ -32,3 +36,73 @@ def record_step(
         "detail": json.dumps(dict(detail or record.result.detail), sort_keys=True, default=str),
     }
     lake.append_small([row], registry["ops.job_runs"], {"run_id": run_id})
+
+
+def reconciliation(config: Config, run_id: str | None = None) -> list[dict[str, Any]]:
+    """Return where every landed record of each source went, over all deliveries or those one run counted."""
+    newest: dict[tuple[str, str], dict[str, Any]] = {}
+    for row in sorted(config.lake.rows("ops.reconciliation"), key=lambda row: row["counted_at"]):
+        newest[row["table"], row["delivery"]] = row
+    measures = ("landed", "accepted", "quarantined", "duplicates")
+    totals: dict[str, dict[str, Any]] = defaultdict(lambda: dict.fromkeys(measures, 0) | {"reasons": {}, "flags": {}})
+    for (table, _), row in newest.items():
+        if run_id is not None and row["run_id"] != run_id:
+            continue
+        for measure in measures:
+            totals[table][measure] += row[measure]
+        for kind in ("reasons", "flags"):
+            for name, count in json.loads(row[kind] or "{}").items():
+                totals[table][kind][name] = totals[table][kind].get(name, 0) + count
+    return [{"table": table, **totals[table], "holds": _holds(totals[table])} for table in sorted(totals)]
+
+
+def _holds(row: Mapping[str, Any]) -> bool:
+    return bool(row["landed"] == row["accepted"] + row["quarantined"] + row["duplicates"])
+
+
+def write_report(
+    config: Config,
+    run_id: str,
+    whole: StepRecord,
+    records: Sequence[StepRecord],
+    counted: Sequence[Mapping[str, Any]],
+) -> Path:
+    """Write a run's report as JSON to <lake>/reports/."""
+    content = {
+        "run_id": run_id,
+        "status": whole.status,
+        "exit_code": whole.exit_code,
+        "started_at": whole.started_at,
+        "ended_at": whole.ended_at,
+        "seconds": round(whole.seconds, 3),
+        "steps": _plain_records(records),
+        "reconciliation": counted,
+    }
+    path = config.lake.root / "reports" / f"{run_id}.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, default=_plain), encoding="utf-8")
+    return path
+
+
+def _plain(value: Any) -> str:
+    return value.isoformat() if isinstance(value, datetime) else str(value)
+
+
+def _plain_records(records: Iterable[StepRecord]) -> list[dict[str, Any]]:
+    return [
+        {
+            "step": record.step,
+            "status": record.status,
+            "started_at": record.started_at,
+            "ended_at": record.ended_at,
+            "seconds": round(record.seconds, 3),
+            "rows_in": record.result.rows_in,
+            "rows_out": record.result.rows_out,
+            "quarantined": record.result.quarantined,
+            "duplicates": record.result.duplicates,
+            "message": record.result.message,
+            "error": record.error,
+            **record.result.detail,
+        }
+        for record in records
+    ]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,10 +14,16 @@ from py4j.protocol import Py4JNetworkError
 from pyspark.sql import SparkSession
 
 from ..alerts.lookout import Lookout, look_once, report_death
+from ..common.clock import new_run_id, now_utc
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError, QualityGateError, explain_failure
+from ..common.lake.locks import process_lock
+from ..common.session import Sessions
+from ..common.steps import StepResult
 from ..streaming.monitor import Monitor, run_folder
 from ..streaming.pipeline import StreamResult, reload_events, run_continuously, run_once
+from .record import record_step
+from .steps import StepRecord
 
 PID = "stream.pid"
 HOPELESS = (ConfigurationError, QualityGateError, Py4JNetworkError)
@@ -39,11 +44,30 @@ def reload_once(session: Callable[[], SparkSession], config: Config, run_id: str
     return result
 
 
+def run_stream(config: Config, work: Callable[[Sessions, Config, str], StreamResult]) -> StreamResult:
+    """Stream as the one process that does so, and note it as a run.
+
+    Raises:
+        LockedError: another stream runs.
+    """
+    run_id = new_run_id(now_utc())
+    with process_lock(config.lake, "stream", run_id):
+        started = now_utc()
+        result = work(Sessions("cloudlake-stream"), config, run_id)
+        done = StepResult(
+            result.landed, result.accepted, result.quarantined, result.duplicates, skipped=not result.landed
+        )
+        record = StepRecord("stream", "done" if result.landed else "skipped", started, now_utc(), done)
+        record_step(config.lake, config.registry, run_id, record)
+    return result
+
+
 def serve_stream(
     session: Callable[[], SparkSession],
     config: Config,
     run_id: str,
     stop: threading.Event,
+    warn: Callable[[str], None],
 ) -> StreamResult:
     """Stream until `stop` is set; the caller holds the stream lock.
 
@@ -52,6 +76,7 @@ def serve_stream(
         config: the lake, the landing zone and the settings.
         run_id: the run.
         stop: set to end the stream; the micro-batches at hand then end first.
+        warn: hears at once of what went wrong and does not end it.
 
     Raises:
         CloudlakeError: the stream died more often in a row than conf/ allows.
@@ -61,13 +86,18 @@ def serve_stream(
     close_metrics = monitor.metrics.serve(config.stream.monitor.metrics_port)
     with _pid_file(config):
         try:
-            return _keep_running(session, config, run_id, stop, monitor)
+            return _keep_running(session, config, run_id, stop, warn, monitor)
         finally:
             close_metrics()
 
 
 def _keep_running(
-    session: Callable[[], SparkSession], config: Config, run_id: str, stop: threading.Event, monitor: Monitor
+    session: Callable[[], SparkSession],
+    config: Config,
+    run_id: str,
+    stop: threading.Event,
+    warn: Callable[[str], None],
+    monitor: Monitor,
 ) -> StreamResult:
     restart = config.stream.restart
     result = StreamResult()
@@ -86,7 +116,7 @@ def _keep_running(
             reason = explain_failure(error)
             result.add(monitor.take_totals())
             if stop.is_set():  # The service manager has told Spark's process to end as well; the next run goes on.
-                print(f"warning: the stream was cut off while it ended: {reason}", file=sys.stderr)
+                warn(f"the stream was cut off while it ended: {reason}")
                 break
             deaths = 1 if time.monotonic() - started >= restart.forget_after_seconds else deaths + 1
             report_death(config, "stream", deaths, reason)
@@ -94,7 +124,7 @@ def _keep_running(
                 monitor.event("gave_up", reason)
                 raise _given_up(error, deaths, reason) from error
             pause = min(restart.first_seconds * 2 ** (deaths - 1), restart.max_seconds) * random.uniform(0.75, 1)
-            print(f"warning: the stream died ({reason}); again in {pause:.0f} s", file=sys.stderr, flush=True)
+            warn(f"the stream died ({reason}); again in {pause:.0f} s")
             monitor.event("died", reason)
             if stop.wait(pause):
                 break

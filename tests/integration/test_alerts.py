@@ -21,10 +21,10 @@ from aiosmtpd.controller import Controller
 from cloudlake.alerts import judging as alerts
 from cloudlake.alerts import lookout as lookout_module
 from cloudlake.alerts.lookout import Lookout, report_death
-from cloudlake.cli import status as status_page
 from cloudlake.cli.main import main
 from cloudlake.common.config import Config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
+from cloudlake.runs.state import gather
 from cloudlake.runs.stream_run import take_once as run_once
 from cloudlake.serving.publication import publish
 from cloudlake.streaming.recent_events import RECENT
@@ -239,12 +239,12 @@ def test_what_people_decide_holds_and_is_shown(
     assert opened_alerts(config, "acknowledged")["daily_cost org_[bold] genai"]["acknowledged_by"]
     assert len(json.loads(said("list", "--status", "open", "--json"))) == 3
     assert "alerts and live" not in said("list")
-    state = status_page.gather(config, datetime.now(UTC))
+    state = gather(config, datetime.now(UTC))
     assert len(state["alerts"]) == 4 and not any("delivered" in problem for problem in state["problems"])
     alerts.raise_restart(config, "silver_usage_events", 1, "the query died and was restarted", NOW)
     alerts.judge(config, "r", NOW)
     assert "stream_restarted None silver_usage_events" in opened_alerts(config)
-    assert len(status_page.gather(config, datetime.now(UTC))["alerts"]) == 5
+    assert len(gather(config, datetime.now(UTC))["alerts"]) == 5
     assert list(alerts.resend(config, daily, datetime.now(UTC))) == [(daily, "hook", "")]
     assert [key for key, _ in webhook.told].count(daily) == 2, "sent again where that is asked for, under the same key"
     alerts.settle_restart(config, NOW)

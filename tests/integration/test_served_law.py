@@ -83,7 +83,7 @@ def test_the_law_holds_after_every_micro_batch_while_batches_publish_beside_the_
 
     def stream() -> None:
         with process_lock(config.lake, "stream", "a stream"):
-            results.append(serve_stream(lambda: spark, config, "law", stop))
+            results.append(serve_stream(lambda: spark, config, "law", stop, print))
 
     thread = threading.Thread(target=stream)
     thread.start()

@@ -17,10 +17,10 @@ from typing import Any
 
 import pytest
 from chispa import assert_df_equality
-from cloudlake.cli import stream as stream_service
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
 from cloudlake.common.usage import MEASURES, measures, sum_measures
+from cloudlake.runs.background import stream_state
 from cloudlake.runs.stream_run import serve_stream
 from cloudlake.streaming import silver_events
 from cloudlake.streaming.bronze_events import BronzeQuery
@@ -312,7 +312,7 @@ def test_the_continuous_stream_takes_files_as_they_come_recovers_and_ends_its_ba
     monkeypatch.setattr(SilverQuery, "take", take_unless_it_fails)
 
     def stream() -> None:
-        results.append(serve_stream(lambda: land.spark, config, "run", stop))
+        results.append(serve_stream(lambda: land.spark, config, "run", stop, print))
 
     thread = threading.Thread(target=stream)
     thread.start()
@@ -353,10 +353,10 @@ def test_a_stream_that_keeps_dying_is_given_up_with_the_reason(make: MakeLand, m
 
     monkeypatch.setattr(BronzeQuery, "take", take)
     with pytest.raises(CloudlakeError, match=r"died 2 time\(s\) in a row .* the disk is full"):
-        serve_stream(lambda: land.spark, config, "run", threading.Event())
+        serve_stream(lambda: land.spark, config, "run", threading.Event(), print)
     events = sorted(config.lake.rows("ops.stream_progress"), key=lambda row: row["at"])
     assert [row["event"] for row in events] == ["started", "died", "started", "gave_up"]
-    found = stream_service.gather(config, datetime.now(UTC))
+    found = stream_state(config, datetime.now(UTC))
     assert not found["running"] and found["lag_files"] == 1
     assert "the stream gave up: No space left on device" in found["problem"]
 

@@ -13,8 +13,8 @@ from typing import Any
 import nbformat
 import pyarrow as pa
 import pytest
-from cloudlake.cli import tables as console
 from cloudlake.common.config import Config
+from cloudlake.runs.record import reconciliation
 from cloudlake.serving import connect, published
 from deltalake import DeltaTable
 from flow import (
@@ -57,7 +57,7 @@ def oracle(landing: tuple[Path, dict[str, Any]]) -> Oracle:
 def test_every_row_of_every_source_went_where_the_generator_says(
     config: Config, landing: tuple[Path, dict[str, Any]]
 ) -> None:
-    told = {row["table"].partition(".")[2]: row for row in console.reconciliation(config)}
+    told = {row["table"].partition(".")[2]: row for row in reconciliation(config)}
     assert set(told) == set(landing[1]["sources"])
     for source, truth in landing[1]["sources"].items():
         row = told[source]

@@ -1,0 +1,111 @@
+"""What the commands' arguments have in common: how one is added, the folders that every command takes, kinds of values."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import NoReturn
+
+from ..common.errors import ConfigurationError
+
+FOLDERS = {
+    "--lake": "the lake's folder (CLOUDLAKE_LAKE; default datalake/)",
+    "--landing": "the landing folder (CLOUDLAKE_LANDING; default datalake/landing/)",
+    "--conf": "the folder of declarations and settings (CLOUDLAKE_CONF; default conf/)",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are those of every other bad usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong with the arguments.
+
+        Raises:
+            ConfigurationError: always.
+        """
+        raise ConfigurationError(f"{self.prog}: {message}; see {self.prog} --help")
+
+
+Commands = argparse._SubParsersAction
+
+
+def add_command(
+    commands: Commands[Parser], name: str, summary: str, examples: str = "", within: bool = False
+) -> Parser:
+    """Add a command, or, `within` another, a verb of it that takes the common options as well."""
+    parser: Parser = commands.add_parser(
+        name, help=summary, description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.prog = os.environ.get("CLOUDLAKE_PROG", parser.prog)
+    unsaid = argparse.SUPPRESS if within else None
+    for option, meaning in FOLDERS.items():
+        parser.add_argument(option, metavar="DIR", default=unsaid, help=meaning)
+    parser.add_argument(
+        "--verbose", action="store_true", default=unsaid or False, help="show the whole trace of an error"
+    )
+    return parser
+
+
+def add_verbs(parser: Parser, name: str = "verb") -> Commands[Parser]:
+    """Return where the verbs of a command are added; one must be given."""
+    return parser.add_subparsers(dest=name, required=True, metavar=name.upper(), parser_class=Parser)
+
+
+def day(text: str) -> date:
+    """Read a date."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a date; write YYYY-MM-DD") from None
+
+
+def moment(text: str) -> datetime:
+    """Read a time; without an offset it is UTC."""
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a time; write 2025-08-31T00:00:00Z") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number of at least 1")
+    return int(text)
+
+
+def require_java() -> None:
+    """Check that a Java can be started at all.
+
+    Raises:
+        ConfigurationError: none is found.
+    """
+    home = os.environ.get("JAVA_HOME")
+    java = shutil.which(str(Path(home) / "bin" / "java")) if home else shutil.which("java")
+    if java is None:
+        where = f"in JAVA_HOME ({home})" if home else "on the PATH"
+        raise ConfigurationError(
+            f"Java: none found {where}; install Java 17 or newer, or run scripts/setup_environment.sh"
+        )
+
+
+def require_writable(root: Path) -> None:
+    """Check that the lake's folder can be made and written.
+
+    Raises:
+        ConfigurationError: it can't.
+    """
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe = root / f".probe-{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ConfigurationError(
+            f"{root}: the lake folder can't be written ({error.strerror}); check its owner and rights, or name another with --lake"
+        ) from None

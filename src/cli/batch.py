@@ -1,0 +1,105 @@
+"""`cloudlake batch`: run the batch pipeline, show how each step ends, and where every record went."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from argparse import Namespace
+from typing import TYPE_CHECKING
+
+from .arguments import Commands, Parser, add_command, day, moment, positive, require_java, require_writable
+
+if TYPE_CHECKING:
+    from ..common.config import Config
+    from ..runs.batch_run import Options, Run
+    from ..runs.steps import StepRecord
+
+EXAMPLES = """examples:
+  scripts/run_batch_pipeline.sh                                 everything that is new, from landing to the served view
+  scripts/run_batch_pipeline.sh --jobs silver gold              two layers only
+  scripts/run_batch_pipeline.sh --jobs users --dry-run          what a run would do with one table
+  scripts/run_batch_pipeline.sh --landing /data/in --lake /data/lake
+  scripts/run_batch_pipeline.sh --as-of 2025-08-31 --full-reload
+"""
+
+
+def register(commands: Commands[Parser]) -> None:
+    """Add the command."""
+    batch = add_command(
+        commands, "batch", "Run the batch pipeline (scripts/run_batch_pipeline.sh starts it on Spark).", EXAMPLES
+    )
+    batch.add_argument(
+        "--jobs",
+        nargs="+",
+        default=["all"],
+        metavar="JOB",
+        help="all, bronze, silver, gold, quality, serving, or tables",
+    )
+    batch.add_argument(
+        "--as-of", type=day, metavar="DATE", help="the business date (default: the last closed day of the data)"
+    )
+    batch.add_argument(
+        "--snapshot-at", type=moment, metavar="TIME", help="the time flat exports speak of (default: each file's own)"
+    )
+    batch.add_argument(
+        "--full-reload", action="store_true", help="rebuild what comes from CSV files, and gold, from bronze"
+    )
+    batch.add_argument("--dry-run", action="store_true", help="say what a run would do, and do nothing")
+    batch.add_argument(
+        "--continue-on-failure", action="store_true", help="go on with what does not need the failed step"
+    )
+    batch.add_argument("--parallel", type=positive, metavar="N", help="steps side by side (default: conf/lake.yaml)")
+    batch.set_defaults(run=run)
+
+
+def run(config: Config, arguments: Namespace) -> int:
+    """Run the batch pipeline, or say what a run would do."""
+    from ..runs.batch_run import Options, plan_batch
+
+    require_writable(config.lake.root)
+    require_java()
+    options = Options(
+        jobs=tuple(arguments.jobs),
+        as_of=arguments.as_of,
+        snapshot_at=arguments.snapshot_at,
+        full_reload=arguments.full_reload,
+        continue_on_failure=arguments.continue_on_failure,
+        parallel=arguments.parallel or config.settings.parallel,
+    )
+    if arguments.dry_run:
+        print("A run would do this; nothing has been written.")
+        for step, plan in plan_batch(config, options):
+            print(f"  {step:36} {plan}")
+        return 0
+    return run_and_show(config, options, arguments.verbose)
+
+
+def run_and_show(config: Config, options: Options, verbose: bool) -> int:
+    """Run the batch pipeline, show each step as it ends and the whole at last, and return the run's exit code."""
+    from ..runs.batch_run import run_batch
+
+    def on_end(record: StepRecord) -> None:
+        if verbose and record.failure is not None:
+            traceback.print_exception(record.failure)
+        print(_progress(record), file=sys.stderr, flush=True)
+
+    ran = run_batch(config, options, on_end=on_end)
+    _show(ran)
+    return ran.exit_code
+
+
+def _progress(record: StepRecord) -> str:
+    what = record.error or record.result.message
+    return f"{record.status:8} {record.step:36} {record.seconds:6.1f} s  {what}".rstrip()
+
+
+def _show(ran: Run) -> None:
+    from .tables import print_grids, reconciliation_grid, steps_grid
+
+    grids = [steps_grid(ran.records)]
+    if ran.reconciliation:
+        grids.append(reconciliation_grid(ran.reconciliation, "Where every record went in this run"))
+    print_grids(*grids)
+    print(f"run {ran.run_id} {ran.whole.status} in {ran.whole.seconds:.1f} s; report: {ran.report}")
+    for record in ran.failed:
+        print(f"error: {record.step}: {record.error}", file=sys.stderr)

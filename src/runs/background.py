@@ -1,0 +1,128 @@
+"""The stream in the background: start it, end it, and what is known of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from ..common.config import Config
+from ..common.errors import CloudlakeError, ConfigurationError
+from ..common.lake.locks import lock_holder, process_lock
+from ..common.session import PROJECT_ROOT
+from ..streaming.monitor import heartbeat, lag, run_folder
+
+START_SECONDS = 120.0
+STOP_SECONDS = 300.0
+STALE_BEATS = 15
+_LOG_BYTES = 10 << 20
+
+
+class NotStartedError(CloudlakeError):
+    """The stream ended at once; carries its exit code."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+def start_stream(config: Config, master: str | None) -> str:
+    """Start the stream in the background, wait until it runs, and say what runs.
+
+    Raises:
+        LockedError: a stream runs already; the message names it.
+        NotStartedError: it ended at once.
+    """
+    with process_lock(config.lake, "stream", "start"):
+        before = heartbeat(config.lake).get("run_id")
+    log = _fresh_log(config)
+    where = ("--lake", str(config.lake.root), "--landing", str(config.landing), "--conf", str(config.conf))
+    spark = ("--master", master) if master else ()
+    script = str(PROJECT_ROOT / "scripts" / "run_streaming_pipeline.sh")
+    with log.open("a", encoding="utf-8") as out:
+        from_here = out.tell()
+        process = subprocess.Popen(
+            [script, "run", *where, *spark], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+        )
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end:
+        state = heartbeat(config.lake)
+        if state.get("run_id") != before and state.get("state") == "running":
+            return f"the stream runs: process {state['pid']}, run {state['run_id']}; log: {log}"
+        code = process.poll()
+        if code is not None:
+            with log.open(encoding="utf-8") as text:
+                text.seek(from_here)
+                said = text.read().splitlines()
+            raise NotStartedError("\n".join([f"the stream did not start; {log} says:", *said[-5:]]), code or 1)
+        time.sleep(0.2)
+    return f"the stream is still starting after {START_SECONDS:.0f} s (process {process.pid}); see {log}"
+
+
+def _fresh_log(config: Config) -> Path:
+    log = run_folder(config.lake) / "stream.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    if log.exists() and log.stat().st_size > _LOG_BYTES:
+        log.replace(log.with_suffix(".log.1"))
+    return log
+
+
+def stop_stream(config: Config) -> int | None:
+    """Tell the running stream to end, wait until its micro-batch has ended, and return its process; None: none ran.
+
+    Raises:
+        ConfigurationError: it runs on another machine.
+        CloudlakeError: it has not ended in time.
+    """
+    holder = lock_holder(config.lake, "stream")
+    if holder is None:
+        return None
+    pid, state = int(holder.get("pid", 0)), heartbeat(config.lake)
+    if holder.get("host") != socket.gethostname():
+        raise ConfigurationError(f"the stream runs on {holder.get('host')}, process {pid}; stop it there")
+    if state.get("run_id") != holder.get("run_id"):
+        raise ConfigurationError(
+            f"process {pid} ({holder.get('command')}) takes the events that are there and ends by itself; wait for it"
+        )
+    os.kill(pid, signal.SIGTERM)
+    end = time.monotonic() + STOP_SECONDS
+    while (lock_holder(config.lake, "stream") or {}).get("pid") == pid:
+        if time.monotonic() > end:
+            raise CloudlakeError(
+                f"process {pid} has not ended in {STOP_SECONDS:.0f} s; its micro-batch may be large, see "
+                f"{run_folder(config.lake) / 'stream.log'}. Killing it (kill -9 {pid}) loses nothing: the next start goes on"
+            )
+        time.sleep(0.1)
+    return pid
+
+
+def stream_state(config: Config, now: datetime) -> dict[str, Any]:
+    """Return the state of the stream as plain data; `problem` says what is wrong, and what to do."""
+    holder, state = lock_holder(config.lake, "stream"), heartbeat(config.lake)
+    running = holder is not None and state.get("run_id") == holder.get("run_id")
+    found: dict[str, Any] = {"running": running, "problem": "", **state}
+    if not running:
+        files, seconds = lag(config, now)
+        found |= {"lag_files": files, "lag_seconds": round(seconds, 1)}
+    age = (now - datetime.fromisoformat(state["at"])).total_seconds() if state else None
+    found["heartbeat_age_seconds"] = None if age is None else round(age, 1)
+    if running and age is not None and age > STALE_BEATS * config.stream.monitor.heartbeat_seconds:
+        found["problem"] = (
+            f"the stream (process {state['pid']}) has not been heard of for {age:.0f} s: see {run_folder(config.lake) / 'stream.log'}; "
+            "kill it and run scripts/run_streaming_pipeline.sh start"
+        )
+    elif not running and state.get("state") == "failed":
+        found["problem"] = (
+            f"the stream gave up: {state['error']}. Mend it, then scripts/run_streaming_pipeline.sh start"
+        )
+    elif not running and holder is None and state and state["state"] != "stopped":
+        found["problem"] = (
+            f"the stream was cut off (process {state['pid']}, heard of last at {state['at']}); "
+            "scripts/run_streaming_pipeline.sh start goes on where it stopped"
+        )
+    return found

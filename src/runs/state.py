@@ -1,0 +1,169 @@
+"""The state of a lake as plain data, and what is wrong with it, each with what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from ..alerts.state import alerts_state
+from ..common.config import Config
+from ..common.lake.locks import lock_holder
+from ..common.publication import published
+from .background import stream_state
+from .record import reconciliation
+
+PUBLICATION_MAX_AGE_HOURS = 36.0
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+State = dict[str, Any]
+
+
+def gather(config: Config, now: datetime) -> dict[str, Any]:
+    """Return the state of the lake as plain data; `problems` lists what is wrong, each with what to do."""
+    rows = config.lake.rows("ops.job_runs")
+    runs = sorted(
+        (row for row in rows if row["step"] in ("run", "stream")), key=lambda row: row["started_at"], reverse=True
+    )
+    publication = published(config.lake)
+    found: dict[str, Any] = {
+        "lake": str(config.lake.root),
+        "now": now.isoformat(timespec="seconds"),
+        "locks": {name: lock_holder(config.lake, name) for name in ("batch", "stream", "serving")},
+        "stream": stream_state(config, now),
+        "last_runs": [_run(row) for row in runs[:5]],
+        "last_batch": next((_run(row) for row in runs if row["step"] == "run"), None),
+        "last_good_batch": next((_run(r) for r in runs if r["step"] == "run" and r["status"] == "done"), None),
+        "cut_off": _cut_off(rows, runs, lock_holder(config.lake, "batch")),
+        "publication": {
+            "run_id": publication.run_id,
+            "published_at": publication.published_at,
+            "tables": len(publication.tables),
+        },
+        "freshness": [_freshness(config, name, now) for name, t in config.registry.tables.items() if t.freshness],
+        "reconciliation": reconciliation(config),
+        "open_quarantine": _open_quarantine(config),
+        "refused_files": _refused_files(config),
+        "alerts": alerts_state(config, now, ["open", "acknowledged"]),
+        "drift": _drift(config, rows),
+    }
+    found["problems"] = problems(found, now)
+    return found
+
+
+def _run(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: row[key] for key in ("run_id", "step", "status", "started_at", "seconds", "error")}
+
+
+def _freshness(config: Config, table: str, now: datetime) -> dict[str, Any]:
+    freshness = config.registry[table].freshness
+    assert freshness is not None
+    newest = config.lake.newest(table, freshness.column)
+    age = (now - newest).total_seconds() / 3600 if newest else None
+    return {
+        "table": table,
+        "newest": newest,
+        "age_hours": round(age, 1) if age is not None else None,
+        "max_age_hours": freshness.max_age_hours,
+        "stale": age is None or age > freshness.max_age_hours,
+    }
+
+
+def _open_quarantine(config: Config) -> dict[str, int]:
+    counts = {}
+    for table in config.registry.layer("quarantine"):
+        rows = config.lake.rows(table.name, ["status"])
+        counts[table.short_name] = sum(row["status"] == "open" for row in rows)
+    return {name: count for name, count in counts.items() if count}
+
+
+def _refused_files(config: Config) -> list[dict[str, str]]:
+    newest: dict[str, dict[str, Any]] = {}
+    for row in sorted(config.lake.rows("ops.landed_files"), key=lambda row: row["ingested_at"]):
+        newest[row["path"]] = row
+    return [{"path": path, "reason": row["reason"]} for path, row in newest.items() if row["status"] == "refused"]
+
+
+def _drift(config: Config, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the newest file of each source whose columns are not those declared, and how they differ."""
+    files = [row for row in config.lake.rows("ops.landed_files") if row["status"] == "ingested" and row["drift"]]
+    newest = {row["source"]: row for row in sorted(files, key=lambda row: (row["snapshot_at"], row["ingested_at"]))}
+    retyped: dict[str, list[str]] = {}
+    for step in sorted(steps, key=lambda step: step["started_at"] or step["ended_at"] or EPOCH):
+        for path, columns in (json.loads(step["detail"] or "{}").get("retyped") or {}).items():
+            retyped[path] = sorted(columns)
+    found = []
+    for source, row in sorted(newest.items()):
+        drift = json.loads(row["drift"]) | {"retyped": retyped.get(row["path"], [])}
+        if any(drift.values()):
+            found.append({"source": source, "path": row["path"], **drift})
+    return found
+
+
+def _cut_off(
+    rows: Sequence[Mapping[str, Any]], runs: Sequence[Mapping[str, Any]], holder: Mapping[str, Any] | None
+) -> str | None:
+    """Return the newest run that began steps, never ended, is not running, and was followed by no batch that ended."""
+    ended = {row["run_id"] for row in runs}
+    begun = sorted({row["run_id"] for row in rows} - ended - {(holder or {}).get("run_id")})
+    last = next((run["run_id"] for run in runs if run["step"] == "run"), None)
+    return begun[-1] if begun and (last is None or begun[-1] > last) else None
+
+
+def problems(found: State, now: datetime) -> list[str]:
+    """Return what is wrong with a state, in the order that people should look, each with what to do."""
+    looks = (_of_runs, _of_the_stream, _of_the_publication, _of_freshness, _of_reconciliation, _of_alerts, _of_files)
+    return [problem for look in looks for problem in look(found, now)]
+
+
+def _of_runs(found: State, now: datetime) -> Iterator[str]:
+    last = found["last_batch"]
+    if last is None:
+        yield "no batch run has ended on this lake yet: scripts/run_batch_pipeline.sh"
+    elif last["status"] == "failed":
+        yield f"the last batch run {last['run_id']} failed: {last['error']}. Mend it and run scripts/run_batch_pipeline.sh"
+    if found["cut_off"]:
+        yield f"run {found['cut_off']} was cut off before its end; scripts/run_batch_pipeline.sh goes on where it stopped"
+
+
+def _of_the_stream(found: State, now: datetime) -> Iterator[str]:
+    if found["stream"]["problem"]:
+        yield found["stream"]["problem"]
+
+
+def _of_the_publication(found: State, now: datetime) -> Iterator[str]:
+    published_at = found["publication"]["published_at"]
+    if not published_at:
+        yield "nothing is published yet: scripts/run_batch_pipeline.sh"
+        return
+    age = (now - datetime.fromisoformat(published_at).astimezone(UTC)).total_seconds() / 3600
+    last_ok = found["last_good_batch"]
+    ran = (now - last_ok["started_at"]).total_seconds() / 3600 if last_ok else age
+    if min(age, ran) > PUBLICATION_MAX_AGE_HOURS:
+        yield f"the publication is {age:.0f} h old: scripts/run_batch_pipeline.sh, and scripts/setup_cron.sh status"
+
+
+def _of_freshness(found: State, now: datetime) -> Iterator[str]:
+    for row in found["freshness"]:
+        if row["stale"]:
+            limit = f"limit {row['max_age_hours']:g} h"
+            what = "holds nothing" if row["age_hours"] is None else f"ends {row['age_hours']:,.0f} h ago ({limit})"
+            yield f"{row['table']} {what}: check that the feed still delivers, then scripts/run_streaming_pipeline.sh once"
+
+
+def _of_reconciliation(found: State, now: datetime) -> Iterator[str]:
+    for row in found["reconciliation"]:
+        if not row["holds"]:
+            yield f"{row['table']}: landed is not accepted + quarantined + duplicates; do not trust this table, run --full-reload"
+
+
+def _of_alerts(found: State, now: datetime) -> Iterator[str]:
+    untold = [row for row in found["alerts"] if row["still_to_tell"]]
+    if untold:
+        targets = ", ".join(sorted({target for row in untold for target in row["still_to_tell"]}))
+        yield f"{len(untold)} alert(s) could not be delivered to {targets}: cloudlake alerts resend says why"
+
+
+def _of_files(found: State, now: datetime) -> Iterator[str]:
+    for file in found["refused_files"]:
+        yield f"{file['path']} was refused: {file['reason']}; deliver it again corrected"

@@ -1,0 +1,61 @@
+"""The command line without Spark: what it loads, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cloudlake.cli.main import COMMANDS, build_parser, main
+
+ROOT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
+
+
+def test_help_loads_nothing_heavy_so_that_it_answers_at_once() -> None:
+    heavy = ("pyspark", "pandas", "pyarrow", "deltalake", "duckdb", "pydantic", "yaml", "rich", "requests", "great_expectations")
+    code = (
+        "import sys\nfrom cloudlake.cli.main import main\n"
+        "try:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        f"print('loaded:', sorted(set({heavy!r}) & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=ENVIRONMENT, check=True)
+    assert "quarantine" in done.stdout and done.stdout.endswith("loaded: []\n")
+
+
+def test_every_command_names_the_function_that_runs_it_and_has_help(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in COMMANDS:
+        name = command.__name__.rpartition(".")[2]
+        with pytest.raises(SystemExit) as ended:
+            main([name, "--help"])
+        assert ended.value.code == 0 and "--lake" in capsys.readouterr().out
+    assert callable(build_parser().parse_args(["quarantine", "show", "abc"]).run)
+
+
+@pytest.mark.parametrize(
+    ("typed", "told"),
+    [
+        (["batch", "--as-of", "31.08.2025"], "'31.08.2025' is not a date; write YYYY-MM-DD"),
+        (["batch", "--parallel", "0"], "'0' is not a whole number of at least 1"),
+        (["alerts", "silence", "--rule", "r", "--until", "soon"], "'soon' is not a time"),
+        (["stauts"], "invalid choice: 'stauts'"),
+        (["gate", "accept", "--run", "r", "--rule", "n"], "--reason"),
+    ],
+)
+def test_bad_usage_is_told_in_a_line_with_exit_code_2(
+    typed: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(typed) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and told in error and "--help" in error
+
+
+def test_a_reader_that_leaves_ends_a_command_without_a_word(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "cloudlake.cli.main", "status", "--json", "--lake", str(tmp_path)]
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, "")
