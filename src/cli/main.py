@@ -9,6 +9,7 @@ imported when it runs, so that `cloudlake --help` answers at once.
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
 import traceback
@@ -70,12 +71,15 @@ def _run(arguments: Sequence[str]) -> int:
 
 def _reader_has_left() -> bool:
     """Say whether nobody reads the output any more, as after `cloudlake status | head -1`, and close it if so."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python complains of it when it ends
-        return True
-    return False
+    output = sys.stdout.fileno()
+    look = select.poll()
+    look.register(output, 0)
+    has_left = any(event & (select.POLLERR | select.POLLHUP) for _, event in look.poll(0))
+    if has_left:
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), output
+        )  # or Python complains, when it ends, of what is still buffered
+    return has_left
 
 
 if __name__ == "__main__":

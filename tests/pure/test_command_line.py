@@ -55,7 +55,7 @@ def test_bad_usage_is_told_in_a_line_with_exit_code_2(
 def test_a_reader_that_leaves_ends_a_command_without_a_word(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "cloudlake.cli.main", "status", "--json", "--lake", str(tmp_path)]
+    command = [sys.executable, "-m", "cloudlake.cli", "status", "--json", "--lake", str(tmp_path)]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False)
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, "")
