@@ -19,7 +19,8 @@ if not hasattr(sys.modules["__main__"], "__file__"):
 # Tests need little memory; every other setting is the one that production has.
 os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1500m pyspark-shell")
 # Tests run much code a few times each: Java's optimising compiler would take half of the time and never earn it back.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1")
+# So do the scripts that tests start.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", "-XX:TieredStopAtLevel=1")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -27,6 +28,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    for item in items:
+        if ROOT / "tests" / "pure" in item.path.parents and "spark" in getattr(item, "fixturenames", ()):
+            raise pytest.UsageError(f"{item.nodeid}: tests in tests/pure need no Spark; move it to tests/delta")
     if not config.getoption("--soak"):
         for item in items:
             if "soak" in item.keywords:
