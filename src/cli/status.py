@@ -7,6 +7,7 @@ from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..common.clock import spoken_age
 from .arguments import Commands, Parser, add_command
 
 if TYPE_CHECKING:
@@ -69,11 +70,15 @@ def _show(found: Mapping[str, Any]) -> None:
             f"{row['started_at']:%Y-%m-%d %H:%M:%S}",
             f"{row['seconds']:.1f}",
         )
-    fresh = grid("Freshness", "table", "newest", "age, h", "limit, h", "fresh")
+    fresh = grid("Freshness", "table", "newest", "age", "limit, h", "fresh")
     for row in found["freshness"]:
         mark = "[bold red]no[/]" if row["stale"] else "[green]yes[/]"
         fresh.add_row(
-            row["table"], str(row["newest"] or ""), f"{row['age_hours'] or 0:,.1f}", f"{row['max_age_hours']:g}", mark
+            row["table"],
+            str(row["newest"] or ""),
+            "" if row["age_hours"] is None else spoken_age(row["age_hours"]),
+            f"{row['max_age_hours']:g}",
+            mark,
         )
     print_grids(runs, fresh, reconciliation_grid(found["reconciliation"], "Where every record went"))
     if found["alerts"]:

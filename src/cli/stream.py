@@ -8,6 +8,7 @@ import threading
 from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
+from ..common.clock import spoken_age
 from .arguments import Commands, Parser, add_command, require_java, require_writable
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def lines(found: dict[str, Any]) -> list[str]:
             f"+ {batch['duplicates']:,} duplicates in {batch['seconds']:.1f} s, at {batch['at']}"
         )
     if found.get("lag_files") is not None:
-        oldest = f", the oldest landed {found['lag_seconds']:,.0f} s ago" if found["lag_files"] else ""
+        oldest = f", the oldest landed {spoken_age(found['lag_seconds'] / 3600)} ago" if found["lag_files"] else ""
         said.append(f"  behind by {found['lag_files']:,} file(s){oldest}")
     said += [f"  warning: {warning}" for warning in found.get("warnings", [])]
     return said

@@ -14,3 +14,12 @@ def new_run_id(now: datetime) -> str:
 def now_utc() -> datetime:
     """Return the clock's time, UTC; the only place that asks it, so that transforms get time as an argument."""
     return datetime.now(UTC)
+
+
+def spoken_age(hours: float) -> str:
+    """Return an age as people say it: "5 s", "40 min", "31 h", "452 d"."""
+    if hours < 1 / 60:
+        return f"{hours * 3600:.0f} s"
+    if hours < 1:
+        return f"{hours * 60:.0f} min"
+    return f"{hours:.0f} h" if hours < 72 else f"{hours / 24:,.0f} d"

@@ -15,6 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from .contracts.loading import explain, load_registry, read_yaml
 from .contracts.table import Registry
 from .errors import ConfigurationError
+from .lake.storage import require_lake_root
 from .lake.tables import Lake
 from .session import PROJECT_ROOT
 from .usage.events import BUCKET_MINUTES
@@ -292,6 +293,7 @@ def load_config(conf: str | None = None, lake: str | None = None, landing: str |
         raise ConfigurationError(faults)
     lake_root = Path(lake or os.environ.get("CLOUDLAKE_LAKE") or PROJECT_ROOT / settings.paths.lake)
     landing_root = Path(landing or os.environ.get("CLOUDLAKE_LANDING") or PROJECT_ROOT / settings.paths.landing)
+    require_lake_root(lake_root.resolve())
     return Config(folder, landing_root.resolve(), Lake(lake_root.resolve()), settings, stream, registry)
 
 

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ..alerts.state import alerts_state
+from ..common.clock import spoken_age
 from ..common.config import Config
 from ..common.lake.locks import lock_holder
 from ..common.publication import published
@@ -140,14 +141,14 @@ def _of_the_publication(found: State, now: datetime) -> Iterator[str]:
     last_ok = found["last_good_batch"]
     ran = (now - last_ok["started_at"]).total_seconds() / 3600 if last_ok else age
     if min(age, ran) > PUBLICATION_MAX_AGE_HOURS:
-        yield f"the publication is {age:.0f} h old: scripts/run_batch_pipeline.sh, and scripts/setup_cron.sh status"
+        yield f"the publication is {spoken_age(age)} old: scripts/run_batch_pipeline.sh, and scripts/setup_cron.sh status"
 
 
 def _of_freshness(found: State, now: datetime) -> Iterator[str]:
     for row in found["freshness"]:
         if row["stale"]:
             limit = f"limit {row['max_age_hours']:g} h"
-            what = "holds nothing" if row["age_hours"] is None else f"ends {row['age_hours']:,.0f} h ago ({limit})"
+            what = "holds nothing" if row["age_hours"] is None else f"ends {spoken_age(row['age_hours'])} ago ({limit})"
             yield f"{row['table']} {what}: check that the feed still delivers, then scripts/run_streaming_pipeline.sh once"
 
 

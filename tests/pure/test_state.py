@@ -67,7 +67,7 @@ def test_everything_that_is_wrong_is_told_with_what_to_do() -> None:
         "run r3 was cut off before its end; scripts/run_batch_pipeline.sh goes on where it stopped",
         "the stream gave up",
         "silver.users holds nothing: check that the feed still delivers, then scripts/run_streaming_pipeline.sh once",
-        "silver.billing ends 1,040 h ago (limit 36 h): check that the feed still delivers, then scripts/run_streaming_pipeline.sh once",
+        "silver.billing ends 43 d ago (limit 36 h): check that the feed still delivers, then scripts/run_streaming_pipeline.sh once",
         "silver.users: landed is not accepted + quarantined + duplicates; do not trust this table, run --full-reload",
         "2 alert(s) could not be delivered to hook, mail: cloudlake alerts resend says why",
         "2025-09-01/users.csv was refused: it is empty; deliver it again corrected",

@@ -138,7 +138,8 @@ def account(config: Config, table: Table, deliveries: Sequence[Delivery], now: d
         if seen != landed:
             raise QualityGateError(
                 f"{table.name}: {delivery.path}: {landed} rows landed, but {dict(delivery.outcomes)} were accounted for; "
-                f"bronze.{table.short_name} does not hold what was written to it: run cloudlake doctor"
+                f"bronze.{table.short_name} does not hold what was written to it. Nothing of "
+                "it was taken to silver; put the table back as it was, then run scripts/run_batch_pipeline.sh"
             )
         if sum(delivery.splits.values()) != accepted:
             raise QualityGateError(

@@ -35,6 +35,7 @@ from ..contracts.schemas import arrow_schema, as_declared, delta_schema
 from ..contracts.table import Table
 from ..errors import CloudlakeError
 from .duck import connected
+from .storage import for_duckdb, local_file
 
 if TYPE_CHECKING:
     from delta.tables import DeltaTable as SparkDeltaTable
@@ -247,7 +248,12 @@ def read_small_path(
 def stored(path: str, version: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the data files and the columns of a version of the table at `path`."""
     delta = DeltaTable(path, version=version, skip_stats=True)
-    return tuple(delta.file_uris()), tuple(field.name for field in delta.schema().fields)
+    return tuple(_data_files(delta, path)), tuple(field.name for field in delta.schema().fields)
+
+
+def _data_files(delta: DeltaTable, path: str, partitions: list[tuple[str, str, Any]] | None = None) -> list[str]:
+    """Return the paths of a table's data files, of those in some partitions where any are named."""
+    return [local_file(path, uri) for uri in delta.file_uris(partitions)]
 
 
 def _files_of(path: str) -> SubTreeFileSystem:
@@ -351,7 +357,7 @@ class Lake:
     def is_readable(self, table: str, version: int) -> bool:
         """Tell whether every file of a version is still there."""
         try:
-            files = DeltaTable(self.path(table), version=version).file_uris()
+            files = _data_files(DeltaTable(self.path(table), version=version), self.path(table))
         except DeltaError:
             return False
         return all(Path(file).exists() for file in files)
@@ -397,18 +403,18 @@ class Lake:
         return {str(part[column]) for part in delta.partitions()}
 
     def files(self, table: str, version: int, partition: tuple[str, Sequence[str]]) -> list[str]:
-        """Return the data files of a version in some partitions (column, its values as text)."""
+        """Return the data files of a version in some partitions (column, its values as text), for DuckDB."""
         column, values = partition
         delta = DeltaTable(self.path(table), version=version, skip_stats=True)
-        return list(delta.file_uris([(column, "in", list(values))]))
+        return for_duckdb(_data_files(delta, self.path(table), [(column, "in", list(values))]))
 
     def files_holding(self, table: str, column: str, value: Any) -> list[str]:
-        """Return the data files whose statistics do not rule out that the column holds the value, without reading data."""
+        """Return the data files, for DuckDB, whose statistics do not rule out that the column holds the value."""
         actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
         low, high = (actions.column(f"{end}.{column}") for end in ("min", "max"))
         ruled_out = pc.fill_null(pc.or_(pc.greater(low, value), pc.less(high, value)), False)
         paths = actions.filter(pc.invert(ruled_out))["path"].to_pylist()
-        return [str(Path(self.path(table)) / unquote(path)) for path in paths]
+        return for_duckdb([str(Path(self.path(table)) / unquote(path)) for path in paths])
 
     def has_version(self, table: str, version: int) -> bool:
         """Tell whether the log entry of a version, or the place of the next one, is there to be streamed from."""
@@ -422,7 +428,8 @@ class Lake:
         versions have other columns, or a row has no value.
         """
         try:
-            before, after = (set(DeltaTable(self.path(table), version=v).file_uris()) for v in (old, new))
+            path = self.path(table)
+            before, after = (set(_data_files(DeltaTable(path, version=v), path)) for v in (old, new))
         except DeltaError:
             return None
         added, removed = sorted(after - before), sorted(before - after)
@@ -432,7 +439,7 @@ class Lake:
             sides = []
             for name, files in (("new_rows", added), ("old_rows", removed)):
                 if files:
-                    rows = connection.read_parquet(files, hive_partitioning=True, union_by_name=True)
+                    rows = connection.read_parquet(for_duckdb(files), hive_partitioning=True, union_by_name=True)
                     connection.register(name, rows)
                     sides.append(name)
             if not sides:

@@ -14,6 +14,7 @@ from pyspark.sql import types as T
 
 from ..errors import did_you_mean
 from ..faults import crash_point
+from ..lake.storage import for_sql
 from ..lake.tables import committing, is_table, read_path
 from .difference import Difference, MergeResult, commit
 from .memory import MEMORY_COLUMNS, Memory, Telling, property_of, remember
@@ -145,7 +146,7 @@ def _declare_grown(batch: Batch) -> None:
         if grows(declared.get("tracked"), batch.shape.tracked, []):
             text = batch.shape.to_property().replace("'", "\\'")
             with committing(batch.spark, path, {**batch.note, "tracked": list(batch.shape.tracked)}):
-                batch.spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('{PROPERTY}' = '{text}')")
+                batch.spark.sql(f"ALTER TABLE {for_sql(path)} SET TBLPROPERTIES ('{PROPERTY}' = '{text}')")
 
 
 def has_null(names: Sequence[str]) -> Column:

@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from ..lake.storage import for_sql
 from ..lake.tables import append_path, committing, delta_table, is_table, read_path
 from .shape import PROPERTY, Shape, as_dict, same, taken
 
@@ -161,7 +162,7 @@ def commit(
 
 def _create(spark: SparkSession, target: str, shape: Shape, found: Difference, note: Mapping[str, Any]) -> None:
     with committing(spark, target, note):
-        writer = found.rows.select(*shape.all_columns).writeTo(f"delta.`{target}`").using("delta")
+        writer = found.rows.select(*shape.all_columns).writeTo(for_sql(target)).using("delta")
         writer = writer.tableProperty(PROPERTY, shape.to_property())
         if found.result.opened >= MANY:
             writer = writer.tableProperty("delta.enableDeletionVectors", "true")
@@ -172,7 +173,7 @@ def _create(spark: SparkSession, target: str, shape: Shape, found: Difference, n
 def _add_columns(spark: SparkSession, target: str, shape: Shape, names: Sequence[str], note: Mapping[str, Any]) -> None:
     added = ", ".join(f"`{name}` {shape.columns[name].simpleString()}" for name in names)
     with committing(spark, target, note):
-        spark.sql(f"ALTER TABLE delta.`{target}` ADD COLUMNS ({added})")
+        spark.sql(f"ALTER TABLE {for_sql(target)} ADD COLUMNS ({added})")
 
 
 def _merge(

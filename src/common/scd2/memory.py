@@ -19,6 +19,7 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
+from ..lake.storage import for_sql
 from ..lake.tables import (
     append_path,
     commits_of,
@@ -206,7 +207,7 @@ def remember(
     everything = reduce(DataFrame.unionByName, rows)
     if memory.is_new:
         with committing(spark, memory.path, note):
-            writer = everything.writeTo(f"delta.`{memory.path}`").using("delta")
+            writer = everything.writeTo(for_sql(memory.path)).using("delta")
             writer.tableProperty(PROPERTY, shape.to_property()).partitionedBy(F.col("_record")).create()
     elif few and not set(shape.columns) - set(_schema(memory.path).names):
         _append(memory.path, taken(everything).toArrow(), note)
