@@ -16,10 +16,26 @@ import traceback
 from collections.abc import Sequence
 
 from ..common.errors import CloudlakeError, explain_failure
-from . import alerts, batch, dictionary, gate, history, quality, quarantine, rollback, serve, status, stream
+from . import (
+    alerts,
+    batch,
+    dashboard,
+    dictionary,
+    gate,
+    history,
+    quality,
+    quarantine,
+    report,
+    rollback,
+    serve,
+    status,
+    stream,
+)
 from .arguments import Parser
 
-COMMANDS = (batch, stream, serve, status, gate, rollback, history, alerts, quarantine, quality, dictionary)
+COMMANDS = (
+    batch, stream, serve, status, gate, rollback, history, alerts, quarantine, quality, dashboard, report, dictionary,
+)  # fmt: skip
 """The commands, in the order that --help lists them."""
 
 READER_LEFT = 128 + 13

@@ -56,7 +56,7 @@ def answer(reader: Reader, name: str, filters: Mapping[str, Any] | None = None) 
     wanted = query.parameters
     if "as_of" in wanted and reader.as_of is None:
         raise CloudlakeError(f"{name}: no published table has a business date; run scripts/run_batch_pipeline.sh")
-    known = {**given, "as_of": reader.as_of}
+    known = {**given, "as_of": reader.as_of, "load_id": reader.publication.load_id}
     found = reader.run(query.sql, {key: value for key, value in known.items() if key in wanted})
     schema = pa.schema([(column.name, arrow_type(column.type)) for column in query.columns.values()])
     table = found.select(schema.names).cast(schema)

@@ -21,6 +21,8 @@ FILE = "queries.yaml"
 FORMS = ("date", "month", "whole", "text")
 """What a filter's value may look like, beside the `values` that conf/queries.yaml lists."""
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
+MOMENT = ("as_of", "load_id")
+"""What SQL may name beside its filters: the business date, and the newest load_id that gold has seen."""
 _UNITS = {"_usd": "USD", "_pct": "%", "_kg": "kg CO2e", "_hours": "h", "_kg_per_usd": "kg CO2e/USD"}
 
 
@@ -111,7 +113,7 @@ class Declarations:
 
 def tables_of(sql: str) -> set[str]:
     """Return the tables that a declared SQL names in full."""
-    return set(re.findall(r"\b(?:gold|serving|silver|speed|ops)\.[a-z_][a-z0-9_]*", sql))
+    return set(re.findall(r"\b(?:gold|serving|silver|speed|quarantine|ops)\.[a-z_][a-z0-9_]*", sql))
 
 
 @lru_cache(maxsize=8)
@@ -181,7 +183,7 @@ def _contradictions(query: Query, values: Mapping[str, Values], registry: Regist
     """Yield what a query says that its filters, the values or the tables do not bear out."""
     if not _NAME.fullmatch(query.name):
         yield "names are lower case words with - between"
-    for name in sorted(query.parameters - set(query.filters) - {"as_of"}):
+    for name in sorted(query.parameters - set(query.filters) - set(MOMENT)):
         yield f"sql: ${name} is not a filter{did_you_mean(name, query.filters)}"
     for name in sorted(query.tables - set(registry.tables)):
         yield f"sql: '{name}' is not a table{did_you_mean(name, registry.tables)}"

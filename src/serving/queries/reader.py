@@ -139,11 +139,12 @@ class Reader:
         paths = ", ".join("'" + literal_path(file).replace("'", "''") + "'" for file in files)
         parts = bool(table.layout.partition)
         source = f"read_parquet([{paths}], hive_partitioning = {parts}, union_by_name = true)"
+        selected = ", ".join(f'"{name}"' for name in kept)  # "table" and "at" are words of SQL
         if files and kept == table.column_names:
-            return f"SELECT {', '.join(kept)} FROM {source}"
+            return f"SELECT {selected} FROM {source}"
         empty = f"empty_{table.layer}_{table.short_name}"
         self.connection.register(empty, arrow_schema(table).empty_table())
-        return f"FROM {empty}" + (f" UNION ALL BY NAME SELECT {', '.join(kept)} FROM {source}" if files else "")
+        return f"FROM {empty}" + (f" UNION ALL BY NAME SELECT {selected} FROM {source}" if files else "")
 
     def _version(self, table: Table) -> int:
         """Return the version of a table that belongs to the publication, -1 where there is none yet."""
