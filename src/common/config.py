@@ -18,7 +18,7 @@ from .errors import ConfigurationError
 from .lake.storage import require_lake_root
 from .lake.tables import Lake
 from .session import PROJECT_ROOT
-from .usage.events import BUCKET_MINUTES
+from .usage.sums import BUCKET_MINUTES
 
 
 class _Settings(BaseModel):

@@ -17,7 +17,7 @@ from .contracts.schemas import arrow_schema, as_declared
 from .contracts.table import Table
 from .lake.duck import connected
 from .publication import Publication, published
-from .usage.events import MEASURES
+from .usage.sums import MEASURES
 
 BATCH_VIEW = "gold.org_daily_usage_by_service"
 SPEED_VIEW = "speed.usage_increments"

@@ -6,12 +6,13 @@ import os
 import sys
 import threading
 from pathlib import Path
-
-import psutil
-from pyspark.sql import SparkSession
+from typing import TYPE_CHECKING
 
 from . import java
 from .errors import CloudlakeError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
@@ -36,6 +37,8 @@ class Sessions:
 
     def cpu_seconds(self) -> float:
         """Return the CPU time that the application, Python and JVM, has used so far."""
+        import psutil
+
         own = psutil.Process()
         parent = own.parent()
         started_by_submit = [parent] if parent is not None and parent.name() == "java" else []
@@ -55,6 +58,8 @@ def start_session(app_name: str = "cloudlake") -> SparkSession:
     Raises:
         CloudlakeError: it did not start; the message says why, and what to do.
     """
+    from pyspark.sql import SparkSession
+
     os.environ.setdefault("SPARK_CONF_DIR", str(PROJECT_ROOT / "conf"))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ["TZ"] = "UTC"

@@ -28,7 +28,8 @@ from ..common.lake.duck import connected
 from ..common.lake.tables import Lake
 from ..common.quality import quarantine
 from ..common.quality.rows import leave_out
-from ..common.usage.events import EventModel, increments_sql, read_events
+from ..common.usage.events import EventModel, read_events
+from ..common.usage.sums import increments_sql
 from .bronze_events import BRONZE
 from .checkpoints import LOADS_PER_GENERATION, Checkpoint, begin, raise_generation, resume
 from .classification import IS_REFUSED, IS_VALID, fingerprint, quarantine_rows, suspect_fingerprints, verdicts

@@ -61,7 +61,7 @@ def load_registry(conf: Path) -> Registry:
     return Registry(tables, domains)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]  # libyaml, where PyYAML has it
     """SafeLoader in which a key stands once, and merged keys (`<<`) come after the mapping's own."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:

@@ -7,14 +7,16 @@ A contract writes a type as Spark's DDL does: `string`, `decimal(18,6)`, `map<st
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from deltalake import Schema
-from pyspark.sql.types import DataType, StructType
 
 from .table import Table
 from .types import field_json, parse_type
+
+if TYPE_CHECKING:
+    from pyspark.sql.types import DataType, StructType
 
 
 def _schema_json(table: Table) -> dict[str, Any]:
@@ -29,11 +31,15 @@ def delta_schema(table: Table) -> Schema:
 
 def spark_schema(table: Table) -> StructType:
     """Return the schema, with column comments, that Spark reads and writes."""
+    from pyspark.sql.types import StructType
+
     return StructType.fromJson(_schema_json(table))
 
 
 def spark_type(text: str) -> DataType:
     """Return Spark's type for one written as DDL, without needing a session."""
+    from pyspark.sql.types import StructType
+
     return StructType.fromJson({"type": "struct", "fields": [field_json("x", parse_type(text), {})]})["x"].dataType
 
 

@@ -26,10 +26,8 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake import Transaction as AppTransaction
 from deltalake.exceptions import DeltaError
-from pyarrow.dataset import Dataset
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from pyarrow.parquet import filters_to_expression
-from pyspark.sql import DataFrame, SparkSession
 
 from ..contracts.schemas import arrow_schema, as_declared, delta_schema
 from ..contracts.table import Table
@@ -39,6 +37,8 @@ from .storage import for_duckdb, local_file
 
 if TYPE_CHECKING:
     from delta.tables import DeltaTable as SparkDeltaTable
+    from pyarrow.dataset import Dataset
+    from pyspark.sql import DataFrame, SparkSession
 
 _NOTE = "spark.databricks.delta.commitInfo.userMetadata"
 _TXN_APP = "spark.databricks.delta.write.txnAppId"

@@ -25,6 +25,7 @@ from pyspark.sql import functions as F
 from ..contracts.schemas import spark_type
 from ..contracts.table import Domain, Table
 from ..quality.rows import BLANKS, broken, folded
+from .sums import MEASURES, TOTALS, measure_sql
 
 MAX_LINE_BYTES = 1 << 20
 """A longer line is no event; it is kept apart as malformed, whole."""
@@ -53,7 +54,6 @@ _TIMESTAMP = "timestamp"
 _COST_FIELD = "cost_usd_increment"
 _EXACT_COST = "decimal(38,26)"
 _INTEGERS = ("int", "bigint")
-BUCKET_MINUTES = 15
 
 
 @dataclass(frozen=True)
@@ -342,49 +342,12 @@ def _names(conditions: Mapping[str, Column]) -> Column:
 
 # --- measures -----------------------------------------------------------------------------------------------------
 
-_COST, _QUANTITY, _CARBON = "decimal(28,6)", "decimal(30,6)", "decimal(30,9)"
-_MEASURES = {
-    "events": ("count(*)", "bigint"),
-    "cost_usd": ("sum(cost_usd)", _COST),
-    "requests": ("sum(CASE WHEN metric = 'requests' THEN value END)", _QUANTITY),
-    "cpu_hours": ("sum(CASE WHEN metric = 'cpu_hours' THEN value END)", _QUANTITY),
-    "storage_gb_hours": ("sum(CASE WHEN metric = 'storage_gb_hours' THEN value END)", _QUANTITY),
-    "genai_tokens": ("sum(genai_tokens)", "bigint"),
-    "carbon_kg": ("sum(carbon_kg)", _CARBON),
-    "carbon_events": ("count(carbon_kg)", "bigint"),
-    "carbon_cost_usd": ("sum(CASE WHEN carbon_kg IS NOT NULL THEN cost_usd END)", _COST),
-    "events_without_value": ("count(*) - count(value)", "bigint"),
-}
-MEASURES: tuple[str, ...] = tuple(_MEASURES)
-"""The measures of usage, in the order of their columns."""
-_NULL_WHERE_UNREPORTED = frozenset({"genai_tokens", "carbon_kg"})
-
 
 def measures() -> list[Column]:
     """Return the measures as aggregations over events (silver.usage_events)."""
-    return [F.expr(_measure(name, total)).alias(name) for name, (total, _) in _MEASURES.items()]
+    return [F.expr(measure_sql(name, total)).alias(name) for name, (total, _) in TOTALS.items()]
 
 
 def sum_measures(*without: str) -> list[Column]:
     """Return the measures as sums over rows that carry them, except those named."""
-    return [F.expr(_measure(name, f"sum({name})")).alias(name) for name in MEASURES if name not in without]
-
-
-def _measure(name: str, total: str) -> str:
-    """Return the SQL of a measure's sum in its type; Spark and DuckDB read it alike."""
-    kind = _MEASURES[name][1]
-    typed = f"CAST({total} AS {kind})"
-    return typed if name in _NULL_WHERE_UNREPORTED else f"coalesce({typed}, CAST(0 AS {kind}))"
-
-
-def increments_sql(load_id: int) -> str:
-    """Return the SQL (DuckDB) that sums a load's `events` to the rows of speed.usage_increments.
-
-    By load_id, quarter of an hour of event time, organisation, service and region.
-    """
-    sums = ", ".join(f"{_measure(name, total)} AS {name}" for name, (total, _) in _MEASURES.items())
-    bucket = f"time_bucket(INTERVAL '{BUCKET_MINUTES} minutes', event_time)"
-    return f"""
-        SELECT load_id, {bucket} AS bucket_start, org_id, service, region, {sums}
-        FROM events WHERE load_id = {load_id} GROUP BY ALL
-    """
+    return [F.expr(measure_sql(name, f"sum({name})")).alias(name) for name in MEASURES if name not in without]
