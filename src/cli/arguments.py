@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from ..common.errors import ConfigurationError
 
@@ -20,6 +21,20 @@ FOLDERS = {
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are those of every other bad usage."""
+
+    later: Callable[[Parser, Sequence[str]], None] | None = None
+    """Adds arguments that are declared in conf/, once the command has been chosen and its arguments are known."""
+
+    def prepare(self, arguments: Sequence[str] = ()) -> None:
+        """Add the arguments that are declared in conf/, where there are any."""
+        later, self.later = self.later, None
+        if later is not None:
+            later(self, arguments)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, with every argument of the command."""
+        self.prepare(args or ())
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments.

@@ -19,22 +19,26 @@ from ..common.errors import CloudlakeError, explain_failure
 from . import (
     alerts,
     batch,
+    completion,
     dashboard,
     dictionary,
     gate,
     history,
     quality,
     quarantine,
+    query,
     report,
     rollback,
     serve,
+    sql,
     status,
     stream,
 )
 from .arguments import Parser
 
 COMMANDS = (
-    batch, stream, serve, status, gate, rollback, history, alerts, quarantine, quality, dashboard, report, dictionary,
+    batch, stream, serve, query, sql, dashboard, report, status, gate, rollback, history, alerts, quarantine, quality,
+    dictionary, completion,
 )  # fmt: skip
 """The commands, in the order that --help lists them."""
 

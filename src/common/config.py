@@ -272,15 +272,25 @@ class Config:
     registry: Registry
 
 
+def conf_folder(conf: str | None = None) -> Path:
+    """Return where the declarations are: the argument, then CLOUDLAKE_CONF, then the project's conf/.
+
+    Raises:
+        ConfigurationError: there is no such folder.
+    """
+    folder = Path(conf or os.environ.get("CLOUDLAKE_CONF") or PROJECT_ROOT / "conf").resolve()
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder}: there is no such conf folder; name it with --conf or CLOUDLAKE_CONF")
+    return folder
+
+
 def load_config(conf: str | None = None, lake: str | None = None, landing: str | None = None) -> Config:
     """Load conf/ and resolve the folders: argument, then CLOUDLAKE_CONF / _LAKE / _LANDING, then conf/lake.yaml.
 
     Raises:
         ConfigurationError: with every fault of every file.
     """
-    folder = Path(conf or os.environ.get("CLOUDLAKE_CONF") or PROJECT_ROOT / "conf").resolve()
-    if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: there is no such conf folder; name it with --conf or CLOUDLAKE_CONF")
+    folder = conf_folder(conf)
     faults: list[str] = []
     settings = _load(folder / "lake.yaml", LakeSettings, (), faults)
     stream = _load(folder / "streaming.yaml", StreamSettings, ("tables",), faults)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -24,6 +24,8 @@ _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 MOMENT = ("as_of", "load_id")
 """What SQL may name beside its filters: the business date, and the newest load_id that gold has seen."""
 _UNITS = {"_usd": "USD", "_pct": "%", "_kg": "kg CO2e", "_hours": "h", "_kg_per_usd": "kg CO2e/USD"}
+
+_Model = TypeVar("_Model", bound=BaseModel)
 
 
 class _Declared(BaseModel):
@@ -98,12 +100,25 @@ class Query(_Declared):
         return tables_of(self.sql)
 
 
+class Limits(_Declared):
+    """How much a statement of `cloudlake sql` may take."""
+
+    seconds: float = Field(gt=0)
+    memory: str = Field(pattern=r"^[1-9][0-9]*(MB|GB)$")
+
+    @property
+    def bytes(self) -> int:
+        """The memory in bytes."""
+        return int(self.memory[:-2]) * (1_000_000 if self.memory.endswith("MB") else 1_000_000_000)
+
+
 @dataclass(frozen=True)
 class Declarations:
-    """conf/queries.yaml: the queries by name, and the values that filters know."""
+    """conf/queries.yaml: the queries by name, the values that filters know, and the limits of SQL."""
 
     queries: Mapping[str, Query]
     values: Mapping[str, Values]
+    limits: Limits
 
     def __getitem__(self, name: str) -> Query:
         if name not in self.queries:
@@ -130,7 +145,8 @@ def load_queries(conf: Path, registry: Registry) -> Declarations:
     path = conf / FILE
     content = _content(path, path.stat().st_mtime_ns if path.exists() else 0) or {}
     faults: list[str] = []
-    values = dict(_read(content.get("values"), Values, "values", faults))
+    values = dict(_read(content.get("values"), Values, "values.", faults))
+    limits = dict(_read({"limits": content.get("limits")}, Limits, "", faults))
     queries: dict[str, Query] = {}
     for name, body in (content.get("queries") or {}).items():
         where = f"conf/{FILE}: queries.{name}"
@@ -145,15 +161,28 @@ def load_queries(conf: Path, registry: Registry) -> Declarations:
             faults.extend(f"{where}: {fault}" for fault in _contradictions(query, values, registry))
     if faults:
         raise ConfigurationError(faults)
-    return Declarations(queries, values)
+    return Declarations(queries, values, limits["limits"])
 
 
-def _read(declared: Any, model: type[Values], part: str, faults: list[str]) -> Iterator[tuple[str, Values]]:
+def declared_filters(conf: Path) -> dict[str, tuple[str, list[str], bool]]:
+    """Return every filter: what it means, the queries that take it, and whether it stands by its place in one.
+
+    Looks at conf/queries.yaml alone and believes it: for help and completion, before the tables' contracts are loaded.
+    """
+    found: dict[str, tuple[str, list[str], bool]] = {}
+    for query, body in ((read_yaml(conf / FILE) or {}).get("queries") or {}).items():
+        for name, part in (body.get("filters") or {}).items():
+            meaning, takers, is_positional = found.get(name, (part.get("description", ""), [], False))
+            found[name] = (meaning, [*takers, query], is_positional or bool(part.get("positional")))
+    return found
+
+
+def _read(declared: Any, model: type[_Model], part: str, faults: list[str]) -> Iterator[tuple[str, _Model]]:
     for name, body in (declared or {}).items():
         try:
             yield name, model.model_validate(body)
         except ValidationError as error:
-            faults.extend(explain(error, f"conf/{FILE}: {part}.{name}", model))
+            faults.extend(explain(error, f"conf/{FILE}: {part}{name}", model))
 
 
 def _completed(name: str, body: Any, registry: Registry) -> dict[str, Any]:

@@ -221,8 +221,6 @@ FORMATS: dict[str, Callable[[pa.Table], bytes]] = {
     "markdown": to_markdown,
     "parquet": to_parquet,
 }
-ENDINGS = {".txt": "table", ".csv": "csv", ".json": "json", ".md": "markdown", ".parquet": "parquet"}
-"""The format that a file's ending says."""
 
 
 def serialised(rows: pa.Table, form: str) -> bytes:
@@ -230,4 +228,4 @@ def serialised(rows: pa.Table, form: str) -> bytes:
     return FORMATS[form](rows)
 
 
-__all__: Sequence[str] = ["ENDINGS", "FORMATS", "answer_to_json", "serialised", "to_json_text"]
+__all__: Sequence[str] = ["FORMATS", "answer_to_json", "serialised", "to_json_text"]

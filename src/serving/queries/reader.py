@@ -23,7 +23,7 @@ from .. import customer_live
 from .declaration import Declarations, load_queries, tables_of
 
 # Exact arithmetic on the digits, as DuckDB divides decimals as doubles. A HUGEINT holds 38 digits.
-_MACROS = """
+MACROS = """
 CREATE MACRO micros(amount) AS CAST(replace(CAST(CAST(amount AS DECIMAL(38, 6)) AS VARCHAR), '.', '') AS HUGEINT);
 CREATE MACRO half_away(n, d) AS sign(n)::HUGEINT * sign(d)::HUGEINT * ((2 * abs(n) + abs(d)) // (2 * abs(d)));
 CREATE MACRO quotient(n, d) AS
@@ -68,7 +68,7 @@ class Reader:
         )
         self.declarations: Declarations = load_queries(config.conf, config.registry)
         self.connection = connected()
-        self.connection.execute(_MACROS)
+        self.connection.execute(MACROS)
         self._known: set[str] = set()
 
     def __enter__(self) -> Reader:
