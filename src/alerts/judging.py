@@ -53,10 +53,12 @@ SELECT landed, quarantined FROM counts
 QUALIFY row_number() OVER (PARTITION BY delivery ORDER BY counted_at DESC) = 1
 ORDER BY counted_at DESC, delivery DESC
 """
-# A line that was refused for this reason was read as JSON before; others may be none, and must not be asked.
+# A line that was refused for this reason was read as JSON before; others may be none, and must not be asked. One of the
+# future (its date may be beyond any calendar) belongs to no window.
 _NEGATIVE = """
 WITH lines AS (
-    SELECT CASE WHEN status = 'open' AND list_contains(reasons, 'cost_negative') THEN payload END AS line FROM refused
+    SELECT CASE WHEN status = 'open' AND list_contains(reasons, 'cost_negative')
+        AND NOT list_contains(reasons, 'timestamp_in_future') THEN payload END AS line FROM refused
 ),
 said AS (
     SELECT trim(line ->> '$.org_id') AS org_id, try_cast(line ->> '$.timestamp' AS TIMESTAMPTZ) AS event_time FROM lines

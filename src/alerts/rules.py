@@ -11,13 +11,16 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from statistics import median
 from typing import Any
 
 from ..common.config import DailyCost, EventRateDrop, NegativeCostBurst, QuarantineRate, WindowCost
 
 _MICRO = Decimal("0.000001")
+_MOST = Decimal(10**22) - _MICRO
+"""What speed.alerts has room for."""
+_WIDE = Context(prec=60, rounding=ROUND_HALF_UP)
 
 
 @dataclass(frozen=True)
@@ -277,7 +280,7 @@ def _observed(finding: Finding, critical_factor: Decimal) -> dict[str, Any]:
 
 
 def _money(number: Decimal) -> Decimal:
-    return number.quantize(_MICRO, ROUND_HALF_UP)
+    return max(-_MOST, min(number, _MOST)).quantize(_MICRO, context=_WIDE)
 
 
 def is_silenced(alert: Mapping[str, Any], silences: Iterable[Mapping[str, Any]], at: datetime) -> bool:

@@ -121,6 +121,8 @@ def _show(config: Config, arguments: Namespace) -> int:
             out.print(
                 f"{'discarded by':15} {commit.note['by']}: {commit.note['reason']}", highlight=False, markup=False
             )
+        if why := commit.note.get("step_failed", {}).get(row["quarantine_id"]):
+            out.print(f"{'error':15} {why}", highlight=False, markup=False)
     out.print(row["payload"], highlight=False, markup=False)
     return 0
 

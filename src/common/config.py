@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from .contracts.loading import explain, load_registry, read_yaml
 from .contracts.table import Registry
@@ -146,6 +146,7 @@ class EventSettings(_Settings):
     """What an event line may be."""
 
     folder: str
+    oldest_file: AwareDatetime
     schema_versions: dict[int, tuple[str, ...]]
     metric_units: dict[str, str]
 
@@ -156,6 +157,7 @@ class Trigger(_Settings):
     interval_seconds: float = Field(gt=0)
     max_files: int = Field(ge=1)
     max_bytes: str
+    most_apart: int = Field(ge=0)
 
 
 class Live(_Settings):

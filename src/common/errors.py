@@ -46,19 +46,26 @@ def did_you_mean(found: str, known: Iterable[str]) -> str:
     return f"; known: {', '.join(names)}" if names else ""
 
 
+_OF_THE_MACHINE = {
+    "No space left on device": "the disk is full; free space and run again",
+    "File too large": "a file grew over the process's limit (ulimit -f); raise it and run again",
+    "Permission denied": "the lake can't be written; check the owner and rights of its folders and run again",
+    "Read-only file system": "the lake can't be written; it lies on a read-only file system",
+    "OutOfMemoryError": "Spark ran out of memory; raise spark.driver.memory in conf/spark-defaults.conf",
+}
+
+
+def is_of_the_machine(error: BaseException) -> bool:
+    """Tell whether a failure lies in the disk, the rights or the memory, and not in what was worked on."""
+    return isinstance(error, OSError | MemoryError) or any(sign in str(error) for sign in _OF_THE_MACHINE)
+
+
 def explain_failure(error: BaseException) -> str:
     """Say what a failure means and what to do, where its cause is one that operators meet."""
     if isinstance(error, CloudlakeError):
         return str(error)
     text = str(error)
-    known = {
-        "No space left on device": "the disk is full; free space and run again",
-        "File too large": "a file grew over the process's limit (ulimit -f); raise it and run again",
-        "Permission denied": "the lake can't be written; check the owner and rights of its folders and run again",
-        "Read-only file system": "the lake can't be written; it lies on a read-only file system",
-        "OutOfMemoryError": "Spark ran out of memory; raise spark.driver.memory in conf/spark-defaults.conf",
-    }
-    for sign, advice in known.items():
+    for sign, advice in _OF_THE_MACHINE.items():
         if sign in text:
             return f"{sign}: {advice}. Nothing half done is visible; the old version stays in force."
     first = next((line for line in text.splitlines() if line.strip()), type(error).__name__)

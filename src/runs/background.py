@@ -15,7 +15,7 @@ from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.lake.locks import lock_holder, process_lock
 from ..common.session import PROJECT_ROOT
-from ..streaming.monitor import heartbeat, lag, run_folder
+from ..streaming.monitor import heartbeat, kept_apart, lag, landing_warnings, run_folder
 
 START_SECONDS = 120.0
 STOP_SECONDS = 300.0
@@ -108,7 +108,8 @@ def stream_state(config: Config, now: datetime) -> dict[str, Any]:
     found: dict[str, Any] = {"running": running, "problem": "", **state}
     if not running:
         files, seconds = lag(config, now)
-        found |= {"lag_files": files, "lag_seconds": round(seconds, 1)}
+        found |= {"lag_files": files, "lag_seconds": round(seconds, 1), "warnings": landing_warnings(config, now)}
+    found["warnings"] = [*found.get("warnings", []), *kept_apart(config)]
     age = (now - datetime.fromisoformat(state["at"])).total_seconds() if state else None
     found["heartbeat_age_seconds"] = None if age is None else round(age, 1)
     if running and age is not None and age > STALE_BEATS * config.stream.monitor.heartbeat_seconds:

@@ -1,18 +1,17 @@
 """Landing → bronze.usage_events: the lines of the event files, uninterpreted, each file once.
 
-Spark's file source remembers which paths it has read. What it would do wrong in silence is looked after here: an old
-modification time hides no file, a new checkpoint skips what bronze holds, and files that can't be read, or have
-grown since they were read, are reported.
+Spark's file source remembers which paths it has seen. What it would do wrong is looked after here: an old modification
+time hides no file, a new checkpoint skips what bronze holds, a file that Spark can't read by its name is read apart
+(exactly once all the same), one that can't be read or has vanished does not stop the others, and files that are no
+longer what was read are reported.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,22 +20,18 @@ from ..common.clock import now_utc
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
+from ..common.lake.tables import Transaction
 from ..common.quality.quarantine import ENTRY
 from .checkpoints import Checkpoint, begin, checkpoint_folder, resume
+from .event_files import EventFile, is_event_file, is_plain, list_files, look_at, other_files, split, text_of
+from .landed import LandedFiles
 
 BRONZE = "bronze.usage_events"
 JOB = "bronze_usage_events"
 # A file is new if its path is: Spark's default forgets, and skips, files a week older than the newest.
 _MAX_FILE_AGE = "36500d"
-
-
-@dataclass(frozen=True)
-class EventFile:
-    """A file of the landing zone as the listing shows it; `path` is relative to the landing root."""
-
-    path: str
-    size: int
-    modified_at: datetime
+_GLOB = re.compile(r"[*?\\\[\]{}]")
+_CALENDAR = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 class BronzeQuery:
@@ -55,10 +50,13 @@ class BronzeQuery:
         self.listed = self.list_files()
         self.checkpoint = self._checkpoint()
         self.failure: Exception | None = None
-        self._sizes: dict[str, int] = {}
-        self.versions: dict[str, int] = {}
+        self.landed = LandedFiles(config)
+        self._unread: dict[str, str] = {}
+
+    @property
+    def versions(self) -> dict[str, int]:
         """The version of bronze that holds each file that was read."""
-        self._read_register()
+        return self.landed.versions
 
     @property
     def spark(self) -> SparkSession:
@@ -89,65 +87,61 @@ class BronzeQuery:
         """Tell whether a file is new, or a micro-batch unfinished; without either the query need not start."""
         if not self.folder.is_dir():
             return False
-        return self.checkpoint.has_unfinished_batch() or bool(self._not_registered())
+        return self.checkpoint.has_unfinished_batch() or bool(self.landed.not_read(self.listed))
 
     def stream(self) -> DataFrame:
-        """Return the stream of lines with their provenance."""
-        pattern = f"{self.folder}/*.jsonl"
-        limit = {"maxBytesPerTrigger": str(size_in_bytes(self.config.stream.trigger.max_bytes))}
-        reader = self.spark.readStream.format("text").options(lineSep="\n", maxFileAge=_MAX_FILE_AGE, **limit)
-        return lines_of(reader.load(pattern), self.config.landing)
+        """Return the stream of lines with their provenance.
 
-    def take(self, lines: DataFrame, batch_id: int) -> None:
+        Spark lists the folder itself: a pattern would have it take names for patterns, and stop at one with a colon.
+        """
+        limit = {"maxBytesPerTrigger": str(size_in_bytes(self.config.stream.trigger.max_bytes))}
+        flat = {"pathGlobFilter": "*.jsonl", "recursiveFileLookup": "true"}  # else folders beside files are a fault
+        reader = self.spark.readStream.format("text").options(lineSep="\n", maxFileAge=_MAX_FILE_AGE, **limit, **flat)
+        text = reader.load(_as_pattern(self.folder))
+        return text.select(
+            "value",
+            _relative_column(F.col("_metadata.file_path"), self.config.landing).alias("_source_file"),
+            F.col("_metadata.file_modification_time").alias("_source_modified_at"),
+        )
+
+    def take(self, text: DataFrame, batch_id: int) -> None:
         """Append a micro-batch to bronze, once, and note its files."""
         now = now_utc()
-        found = {_relative(path, self.config.landing): path for path in self.checkpoint.files(batch_id)}
-        held = found.keys() & set(self.checkpoint.begun.get("held", []))
-        if held:
-            lines = lines.where(~F.col("_source_file").isin(sorted(held)))
-        files = [_stat(path, name) for name, path in found.items() if name not in held and path.exists()]
-        rows = lines.withColumns({"_ingested_at": F.lit(now), "ingest_date": F.lit(now.date())})
-        self._append(rows, files, now, transaction=self.checkpoint.transaction(batch_id))
+        paths = self.checkpoint.files(batch_id)
+        files = self._wanted(paths)
+        if not files:
+            return
+        transaction = self.checkpoint.transaction(batch_id)
+        if len(files) == len(paths) and all(self._reads_plainly(file) for file in files):
+            self._append(text, files, now, transaction)
+        else:
+            with text_of(self.spark, files) as exact:
+                self._append(exact, files, now, transaction)
         crash_point("stream_after_bronze")
 
-    def _append(self, rows: DataFrame, files: list[EventFile], now: datetime, **options: Any) -> None:
+    def _wanted(self, paths: Iterable[Path]) -> list[EventFile]:
+        """Return the files of a micro-batch that are to be read, with their hashes; the others wait, and are told."""
+        held = set(self.checkpoint.begun.get("held", []))
+        landing = self.config.landing
+        mine = [path for path in paths if path.parent == self.folder and is_event_file(path.name)]
+        found = [file for path in mine if (file := look_at(path, landing)) is not None]
+        wanted = [file for file in found if file.path not in held and file.path not in self.landed]
+        readable, unread = split(wanted)
+        self._unread |= unread
+        return readable
+
+    def _reads_plainly(self, file: EventFile) -> bool:
+        in_plain_folder = _GLOB.search(str(self.folder)) is None
+        return in_plain_folder and is_plain(file.place.name) and _CALENDAR[0] < file.modified_at < _CALENDAR[1]
+
+    def _append(
+        self, text: DataFrame, files: list[EventFile], now: datetime, transaction: Transaction | None = None
+    ) -> None:
         lake, contract = self.config.lake, self.config.registry[BRONZE]
+        rows = lines_of(text).withColumns({"_ingested_at": F.lit(now), "ingest_date": F.lit(now.date())})
         note = {"run_id": self.run_id, "job": JOB, "generation": self.checkpoint.generation, "files": len(files)}
-        lake.append(rows.select(*contract.column_names), BRONZE, note=note, **options)
-        self._register(files, now, lake.version(BRONZE))
-
-    def _register(self, files: Iterable[EventFile], now: datetime, version: int) -> None:
-        files = list(files)
-        self.config.lake.append_small(
-            [
-                {
-                    "source": "usage_events",
-                    "path": file.path,
-                    "size_bytes": file.size,
-                    "modified_at": file.modified_at,
-                    "status": "ingested",
-                    "bronze_version": version,
-                    "run_id": self.run_id,
-                    "ingested_at": now,
-                }
-                for file in files
-            ],
-            self.config.registry["ops.landed_files"],
-            {"run_id": self.run_id, "job": JOB},
-        )
-        self._sizes |= {file.path: file.size for file in files}
-        self.versions |= {file.path: version for file in files}
-
-    def _read_register(self) -> None:
-        columns = ["source", "path", "size_bytes", "bronze_version", "ingested_at"]
-        rows = self.config.lake.rows("ops.landed_files", columns=columns)
-        for row in sorted(rows, key=lambda row: row["ingested_at"]):
-            if row["source"] == "usage_events":
-                self._sizes[row["path"]] = row["size_bytes"]
-                self.versions[row["path"]] = row["bronze_version"] or 0
-
-    def _not_registered(self) -> list[EventFile]:
-        return [file for file in self.listed if file.path not in self._sizes]
+        lake.append(rows.select(*contract.column_names), BRONZE, note=note, transaction=transaction)
+        self.landed.note(files, now, lake.version(BRONZE), self.run_id, JOB)
 
     def _files_in_bronze(self) -> set[str]:
         names = self.config.lake.read(self.spark, BRONZE).select("_source_file").distinct().collect()
@@ -157,47 +151,42 @@ class BronzeQuery:
         """Compare the landing folder with what was read: ingest what Spark passed over, and return the warnings."""
         if not self.folder.is_dir():
             return [f"{self.folder}: there is no such folder, so no events were read"]
-        if not self.listed and not self._sizes:
-            return [f"{self.folder}: no .jsonl files, so no events were read", *_other_files(self.folder)]
-        passed_over = self._not_registered()
+        if not self.listed and not len(self.landed):
+            return [f"{self.folder}: no .jsonl files, so no events were read", *other_files(self.folder)]
+        passed_over = self.landed.not_read(self.listed)
         told = self._ingest_passed_over(passed_over) if passed_over else []
         return told + self.warnings(self.listed)
 
     def warnings(self, files: Iterable[EventFile]) -> list[str]:
         """Return what is wrong with files of the landing folder that a stream can't mend."""
-        grown = [file for file in files if self._sizes.get(file.path, file.size) != file.size]
-        return [
-            f"{file.path}: it has {file.size} bytes and had {self._sizes[file.path]} when it was read; a stream never reads a "
-            "file again. Copy it under a new name: lines that were read already count as duplicates"
-            for file in grown
-        ] + _other_files(self.folder)
+        files = list(files)
+        changed = self.landed.changed(files, self.run_id, JOB)
+        unread = [text for path, text in self._unread.items() if path not in self.landed]
+        return changed + unread + self.landed.odd_times(files, now_utc()) + other_files(self.folder)
 
     def _ingest_passed_over(self, files: list[EventFile]) -> list[str]:
         """Append files that lie in the folder, and that the query did not take (or took without noting it)."""
         held = self._files_in_bronze()
         now = now_utc()
-        missing = [file for file in files if file.path not in held and file.size > 0]
+        readable, unread = split(files)
+        self._unread |= unread
+        missing = [file for file in readable if file.path not in held and file.size > 0]
         if missing:
-            paths = [str(self.config.landing / file.path) for file in missing]
-            text = self.spark.read.option("lineSep", "\n").text(paths)
-            lines = lines_of(text, self.config.landing)
-            rows = lines.withColumns({"_ingested_at": F.lit(now), "ingest_date": F.lit(now.date())})
-            self._append(rows, missing, now)
-        self._register([file for file in files if file not in missing], now, self.config.lake.version(BRONZE))
+            with text_of(self.spark, missing) as text:
+                self._append(text, missing, now)
+        rest = [file for file in readable if file not in missing]
+        self.landed.note(rest, now, self.config.lake.version(BRONZE), self.run_id, JOB)
         return [f"{file.path}: Spark's file source passed it over; it was ingested apart" for file in missing]
 
 
-def lines_of(text: DataFrame, landing: Path) -> DataFrame:
+def lines_of(text: DataFrame) -> DataFrame:
     """Bring text lines to bronze's columns: without a trailing \\r, without blank lines, with their provenance."""
     line = F.col("value")
     ends_in_cr = F.endswith(line, F.lit("\r"))
     without_cr = F.substring(line.cast("binary"), F.lit(1), F.octet_length(line) - 1).cast("string")
     is_blank = ~(F.startswith(line, F.lit("{")) | line.rlike(r"\S"))
-    return text.where(~is_blank).select(
-        F.when(ends_in_cr, without_cr).otherwise(line).alias("raw"),
-        _relative_column(F.col("_metadata.file_path"), landing).alias("_source_file"),
-        F.col("_metadata.file_modification_time").alias("_source_modified_at"),
-    )
+    raw = F.when(ends_in_cr, without_cr).otherwise(line).alias("raw")
+    return text.where(~is_blank).select(raw, "_source_file", "_source_modified_at")
 
 
 def _relative_column(uri: Column, landing: Path) -> Column:
@@ -206,13 +195,9 @@ def _relative_column(uri: Column, landing: Path) -> Column:
     return F.substring_index(decoded, f"{landing}/", -1)
 
 
-def _relative(path: Path, landing: Path) -> str:
-    return str(path).removeprefix(f"{landing}/")
-
-
-def _stat(path: Path, name: str) -> EventFile:
-    stat = path.stat()
-    return EventFile(name, stat.st_size, datetime.fromtimestamp(stat.st_mtime, UTC))
+def _as_pattern(folder: Path) -> str:
+    """Return the pattern that only this folder matches."""
+    return _GLOB.sub(r"\\\g<0>", str(folder))
 
 
 def size_in_bytes(text: str) -> int:
@@ -227,19 +212,3 @@ def size_in_bytes(text: str) -> int:
             f"conf/streaming.yaml: trigger.max_bytes: '{text}' is not a size; write 512k, 64m or 1g"
         )
     return int(found[1]) << {"": 0, "k": 10, "m": 20, "g": 30, "t": 40}[found[2]]
-
-
-def list_files(folder: Path, landing: Path) -> list[EventFile]:
-    """Return the event files that may be read: *.jsonl, not hidden, not being written."""
-    if not folder.is_dir():
-        return []
-    found = (path for path in sorted(folder.iterdir()) if path.suffix == ".jsonl" and path.name[0] not in "._")
-    return [_stat(path, _relative(path, landing)) for path in found if path.is_file()]
-
-
-def _other_files(folder: Path) -> list[str]:
-    """Return warnings about files that look like events and are not read."""
-    return [
-        f"{path}: only .jsonl files are read here; unpack it, then its events are taken"
-        for path in sorted(folder.glob("*.gz"))
-    ]

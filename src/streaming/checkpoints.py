@@ -14,7 +14,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlparse
+from urllib.parse import unquote, urlsplit
 
 from ..common.lake.tables import Lake, Transaction
 
@@ -67,7 +67,7 @@ class Checkpoint:
             for line in path.read_text(encoding="utf-8").splitlines()[1:] if path else ():
                 entry = json.loads(line)
                 if entry["batchId"] == number:
-                    found.append(Path(unquote(urlparse(entry["path"]).path)))
+                    found.append(Path(unquote(urlsplit(entry["path"]).path)))
         return found
 
 

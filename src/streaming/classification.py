@@ -38,6 +38,20 @@ def suspect_fingerprints(judged: DataFrame, earlier: DataFrame | None) -> DataFr
     return repeated.union(known).distinct()
 
 
+def split(
+    judged: DataFrame, suspects: DataFrame, earlier: DataFrame | None
+) -> tuple[DataFrame, DataFrame, DataFrame | None]:
+    """Return the valid rows nobody suspects, the rows to decide over, and the earlier events that matter to those."""
+    if suspects.count() == 0:
+        return judged.where(IS_VALID), judged.where(IS_REFUSED), None
+    marked = judged.join(suspects.withColumn("_is_suspect", F.lit(True)), "_fingerprint", "left")
+    plain = marked.where(IS_VALID).where("_is_suspect IS NULL").drop("_is_suspect")
+    examined = marked.where(f"{IS_REFUSED} OR _is_suspect").drop("_is_suspect")
+    if earlier is not None:
+        earlier = earlier.withColumn("_fingerprint", fingerprint()).join(suspects, "_fingerprint", "left_semi")
+    return plain, examined, earlier
+
+
 def verdicts(
     rows: DataFrame, earlier: DataFrame | None, refused_earlier: DataFrame | None, model: EventModel
 ) -> DataFrame:

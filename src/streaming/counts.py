@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -59,3 +62,26 @@ def count_outcomes(plain: DataFrame, decided: DataFrame, landed: int, warnings: 
             f"silver.usage_events: {landed} lines landed, but {dict(outcomes)}; nothing of this micro-batch was written"
         )
     return counts
+
+
+def reconciliation_row(table: str, note: Mapping[str, Any], run_id: str, now: datetime) -> dict[str, Any]:
+    """Return the row of ops.reconciliation that a load's note speaks of."""
+    counts = Counts(**note["counts"])
+    return {
+        "table": table,
+        "delivery": str(note["load_id"]),
+        "run_id": run_id,
+        "counted_at": now,
+        "landed": counts.landed,
+        "accepted": counts.accepted,
+        "quarantined": counts.quarantined,
+        "duplicates": counts.duplicates,
+        "inserted": counts.accepted,
+        "changed": 0,
+        "unchanged": 0,
+        "superseded": 0,
+        "reasons": json.dumps(counts.reasons, sort_keys=True),
+        "flags": json.dumps(counts.flags, sort_keys=True),
+        "from_version": note["from_version"],
+        "to_version": note["to_version"],
+    }

@@ -8,17 +8,15 @@ from datetime import date
 
 from ..common.config import Config
 from ..common.steps import Expected
-from .bronze_events import EventFile, list_files
+from .event_files import EventFile, list_files
+from .landed import LandedFiles
 
 _DAY = re.compile(rb'"timestamp"\s*:\s*"(\d{4}-\d{2}-\d{2})')
 
 
 def pending_files(config: Config) -> list[EventFile]:
     """Return the event files of the landing zone that bronze has not taken yet."""
-    rows = config.lake.rows("ops.landed_files", columns=["source", "path"])
-    taken = {row["path"] for row in rows if row["source"] == "usage_events"}
-    found = list_files(config.landing / config.stream.events.folder, config.landing)
-    return [file for file in found if file.path not in taken]
+    return LandedFiles(config).not_read(list_files(config.landing / config.stream.events.folder, config.landing))
 
 
 def describe(config: Config, expected: Expected) -> str:
@@ -29,7 +27,7 @@ def describe(config: Config, expected: Expected) -> str:
     days: set[date] = set()
     lines = 0
     for file in files:
-        content = (config.landing / file.path).read_bytes()
+        content = file.place.read_bytes()
         lines += content.count(b"\n")
         for text in set(_DAY.findall(content)):
             with suppress(ValueError):

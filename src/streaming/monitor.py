@@ -29,9 +29,13 @@ from pyspark.sql.streaming.listener import (
 from ..common.clock import now_utc
 from ..common.config import Config
 from ..common.lake.tables import Lake
-from .bronze_events import BronzeQuery, EventFile, list_files
+from ..common.quality.quarantine import OPEN
+from .bronze_events import BronzeQuery
 from .counts import Counts
-from .silver_events import RECONCILIATION, SILVER, SilverQuery
+from .event_files import EventFile, list_files, other_files
+from .isolation import STEP_FAILED
+from .landed import LandedFiles, is_likely
+from .silver_events import QUARANTINE, RECONCILIATION, SILVER, SilverQuery
 
 PROGRESS = "ops.stream_progress"
 _FLUSH_SECONDS = 30.0
@@ -53,7 +57,9 @@ def heartbeat(lake: Lake) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def behind(files: Iterable[EventFile], versions: Mapping[str, int], done: int, now: datetime) -> tuple[int, float]:
+def behind(
+    files: Iterable[EventFile], versions: Mapping[str, int], done: int, now: datetime, oldest: datetime
+) -> tuple[int, float]:
     """Return how many landed files silver does not hold, and the age of the oldest in seconds.
 
     Args:
@@ -61,18 +67,37 @@ def behind(files: Iterable[EventFile], versions: Mapping[str, int], done: int, n
         versions: the bronze version that holds each file that was read.
         done: the bronze version up to which silver has everything.
         now: the time.
+        oldest: an earlier modification time is none; the time that the file was put there counts instead.
     """
-    waiting = [file.modified_at for file in files if versions.get(file.path, done + 1) > done]
+    left = [file for file in files if versions.get(file.path, done + 1) > done]
+    waiting = [file.modified_at if is_likely(file.modified_at, oldest, now) else file.changed_at for file in left]
     return len(waiting), max(0.0, (now - min(waiting, default=now)).total_seconds())
 
 
 def lag(config: Config, now: datetime) -> tuple[int, float]:
     """Return how far the lake is behind the landing zone, from its tables: for when no stream runs."""
-    rows = config.lake.rows("ops.landed_files", columns=["source", "path", "bronze_version"])
-    versions = {row["path"]: row["bronze_version"] or 0 for row in rows if row["source"] == "usage_events"}
     done = [row["to_version"] for row in config.lake.rows(RECONCILIATION) if row["table"] == SILVER]
     files = list_files(config.landing / config.stream.events.folder, config.landing)
-    return behind(files, versions, max(done, default=-1), now)
+    return behind(files, LandedFiles(config).versions, max(done, default=-1), now, config.stream.events.oldest_file)
+
+
+def landing_warnings(config: Config, now: datetime) -> list[str]:
+    """Return what is wrong with files of the landing folder, from the lake's tables: for when no stream runs."""
+    folder = config.landing / config.stream.events.folder
+    files, landed = list_files(folder, config.landing), LandedFiles(config)
+    return landed.changed(files) + landed.odd_times(files, now) + other_files(folder)
+
+
+def kept_apart(config: Config) -> list[str]:
+    """Return a warning where lines that made a micro-batch fail wait for somebody."""
+    reasons = [row["reasons"] for row in config.lake.rows(QUARANTINE, ["reasons", "status"]) if row["status"] == OPEN]
+    number = sum(STEP_FAILED in names for names in reasons)
+    if not number:
+        return []
+    return [
+        f"{number} line(s) made {SILVER} fail and are kept apart: cloudlake quarantine list --reason {STEP_FAILED}, and show "
+        f"says why; mend the cause, then cloudlake quarantine replay --reason {STEP_FAILED}"
+    ]
 
 
 class Metrics:
@@ -216,13 +241,14 @@ class Monitor(StreamingQueryListener):
         now = now_utc()
         if self._bronze is not None and self._silver is not None:
             files = self._bronze.list_files()
-            number, seconds = behind(files, self._bronze.versions, self._silver.done_version, now)
+            oldest = self._config.stream.events.oldest_file
+            number, seconds = behind(files, self._bronze.versions, self._silver.done_version, now, oldest)
             self.state |= {"lag_files": number, "lag_seconds": round(seconds, 1)}
             self.metrics.lag_files.set(number)
             self.metrics.lag_seconds.set(seconds)
             if clock - self._watched >= _WATCH_SECONDS:
                 self._watched = clock
-                self._warn(self._bronze.warnings(files))
+                self._warn(self._bronze.warnings(files) + self._silver.warnings)
         self.metrics.heartbeat.set(now.timestamp())
         self._write(now)
         if clock - self._flushed >= _FLUSH_SECONDS:

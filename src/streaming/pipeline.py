@@ -86,7 +86,7 @@ def reload_events(session: Callable[[], SparkSession], config: Config, run_id: s
         micro_batches=1,
         load_id=silver.largest_load_id(),
         seconds=result.seconds + time.monotonic() - started,
-        warnings=result.warnings,
+        warnings=result.warnings + silver.warnings,
     )
 
 
@@ -139,9 +139,10 @@ def run_continuously(
 
 def _require_landing(config: Config) -> None:
     require_landing(config.landing)
-    if set(str(config.landing)) & set("*?[]{}\\"):
+    name = str(config.landing)
+    if ":" in name and set(name) & set("*?[]{}\\"):
         raise ConfigurationError(
-            f"{config.landing}: Spark's file source takes * ? [ ] {{ }} and \\ for a pattern; give the landing folder another name"
+            f"{name}: Spark can't list a folder whose path has a colon and one of * ? [ ] {{ }} \\; give it another name"
         )
 
 
@@ -192,5 +193,5 @@ def _result(silver: SilverQuery, started: float, warnings: list[str]) -> StreamR
         micro_batches=silver.micro_batches,
         load_id=silver.largest_load_id(),
         seconds=time.monotonic() - started,
-        warnings=warnings,
+        warnings=warnings + silver.warnings,
     )

@@ -19,6 +19,7 @@ from ..common.quality import quarantine
 from ..common.usage.events import read_events
 from .bronze_events import BRONZE
 from .classification import KEY
+from .isolation import STEP_FAILED, failing_lines, identity, may_be_of_a_line
 from .pipeline import run_once
 from .silver_events import QUARANTINE, SILVER, event_model
 
@@ -74,15 +75,35 @@ def judge(spark: SparkSession, config: Config, lines: Mapping[str, str], now: da
 
 
 def _verdicts(spark: SparkSession, config: Config, lines: DataFrame) -> dict[str, Verdict]:
+    """Judge lines; those that make it fail, still or again, stay refused as step_failed."""
+    try:
+        return _judged(spark, config, lines)
+    except Exception as error:
+        model, most = event_model(config), max(lines.count(), 1)
+        failing = failing_lines(lines, model, most) if may_be_of_a_line(error) else {}
+        if not failing:
+            raise
+        is_failing = identity(model).isin(sorted(failing))
+        apart = {
+            row[0]: Verdict([STEP_FAILED], False) for row in lines.where(is_failing).select("quarantine_id").collect()
+        }
+        return apart | _judged(spark, config, lines.where(~is_failing))
+
+
+def _judged(spark: SparkSession, config: Config, lines: DataFrame) -> dict[str, Verdict]:
     model = event_model(config)
     content = F.struct(*model.conformed)
-    judged = read_events(lines, model).select("quarantine_id", "_reasons", *KEY, content.alias("_content"))
+    # The flags are looked at as well, though nobody asks for them here: what the stream can't judge must fail here too.
+    judged = read_events(lines, model).select(
+        "quarantine_id", "_reasons", "quality_flags", *KEY, content.alias("_content")
+    )
     held = config.lake.read(spark, SILVER).select(*KEY, content.alias("_held"), F.lit(True).alias("_is_held"))
     wanted = F.broadcast(judged.select(*KEY).distinct())
     joined = judged.join(held.join(wanted, list(KEY), "left_semi"), list(KEY), "left")
     is_same = F.col("_content").eqNullSafe(F.col("_held"))
     found = {}
-    for one, reasons, is_held, same in joined.select("quarantine_id", "_reasons", "_is_held", is_same).collect():
+    asked = joined.select("quarantine_id", "_reasons", "_is_held", is_same, "quality_flags")
+    for one, reasons, is_held, same, _ in asked.collect():
         contradicts = not reasons and is_held and not same
         now = ["event_id_conflict"] if contradicts else list(reasons)
         found[one] = Verdict(now, bool(is_held and not now))

@@ -7,15 +7,13 @@ rows of its load_id, and takes its counts from silver's note. So it ends as if n
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import date
 from typing import Any
 
 import pyarrow as pa
-from pyspark import StorageLevel
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -28,12 +26,13 @@ from ..common.lake.duck import connected
 from ..common.lake.tables import Lake
 from ..common.quality import quarantine
 from ..common.quality.rows import leave_out
-from ..common.usage.events import EventModel, read_events
+from ..common.usage.events import EventModel
 from ..common.usage.sums import increments_sql
 from .bronze_events import BRONZE
 from .checkpoints import LOADS_PER_GENERATION, Checkpoint, begin, raise_generation, resume
-from .classification import IS_REFUSED, IS_VALID, fingerprint, quarantine_rows, suspect_fingerprints, verdicts
-from .counts import Counts, count_outcomes
+from .classification import IS_VALID, fingerprint, quarantine_rows, split, suspect_fingerprints, verdicts
+from .counts import Counts, count_outcomes, reconciliation_row
+from .isolation import STEP_FAILED, failing_lines, identity, judged_apart, may_be_of_a_line, persisted
 
 SILVER = "silver.usage_events"
 QUARANTINE = "quarantine.usage_events"
@@ -61,6 +60,8 @@ class Classified:
     accepted: DataFrame
     refused: DataFrame
     counts: Counts
+    failing: Mapping[str, str] = field(default_factory=dict)
+    """quarantine_id → error of the lines that made the step fail."""
 
 
 def event_model(config: Config) -> EventModel:
@@ -85,6 +86,7 @@ class SilverQuery:
         self.counted: dict[int, Counts] = {}
         """The newest micro-batches' counts, until somebody takes them."""
         self.failure: Exception | None = None
+        self.warnings: list[str] = []
         had_silver = self.lake.exists(SILVER)
         for table in (SILVER, QUARANTINE, INCREMENTS, RECONCILIATION):
             self.lake.create(config.registry[table])
@@ -180,9 +182,9 @@ class SilverQuery:
 
     def _append_events(self, lines: DataFrame, load: Load) -> Counts:
         transaction = self.checkpoint.transaction(load.batch_id)
-        with self.classified(lines, load.load_id) as found:
+        with self.classified(lines, load) as found:
             self._stop_where_a_rule_demands(found.counts)
-            note = self._note(load, found.counts)
+            note = self._note(load, found.counts) | ({"step_failed": found.failing} if found.failing else {})
             if found.counts.quarantined:
                 self.lake.append(found.refused.coalesce(1), QUARANTINE, note=note, transaction=transaction)
             crash_point("stream_after_quarantine")
@@ -191,25 +193,70 @@ class SilverQuery:
         return found.counts
 
     @contextmanager
-    def classified(self, lines: DataFrame, load_id: int, from_scratch: bool = False) -> Iterator[Classified]:
+    def classified(self, lines: DataFrame, load: Load, from_scratch: bool = False) -> Iterator[Classified]:
         """Judge lines and tell where each goes, against what was committed under smaller load_ids.
 
+        Lines that make it fail are found, told, and refused as step_failed; a fault that is not theirs is raised.
         `from_scratch`: against nothing (a reload).
         """
+        apart = set() if from_scratch else self._kept_apart(load)
+        if apart:
+            self._tell(len(apart))
+        with ExitStack() as stack:
+            try:
+                found = stack.enter_context(self._classified(lines, load.load_id, from_scratch, apart))
+            except Exception as error:
+                failing = {} if apart or not may_be_of_a_line(error) else self._failing(lines, load, from_scratch)
+                if not failing:
+                    raise
+                found = stack.enter_context(self._classified(lines, load.load_id, from_scratch, failing.keys()))
+                found = replace(found, failing=failing)
+            yield found
+
+    def _kept_apart(self, load: Load) -> set[str]:
+        """Return the lines that an earlier attempt at this micro-batch has kept apart; it must be told no other tale."""
+        if self.micro_batches or not self.lake.has_transaction(QUARANTINE, self.checkpoint.transaction(load.batch_id)):
+            return set()
+        kept = self.lake.read_small(
+            QUARANTINE, columns=["quarantine_id", "reasons"], filters=[("load_id", "=", load.load_id)]
+        )
+        return {row["quarantine_id"] for row in kept.to_pylist() if STEP_FAILED in row["reasons"]}
+
+    def _failing(self, lines: DataFrame, load: Load, from_scratch: bool) -> dict[str, str]:
+        if not from_scratch and self.lake.has_transaction(QUARANTINE, self.checkpoint.transaction(load.batch_id)):
+            return {}  # What this micro-batch refuses is written already; another outcome would not be.
+        failing = failing_lines(lines, self.model, self.config.stream.trigger.most_apart)
+        if failing:
+            self._tell(len(failing), f" ({min(failing.values())})")
+        return failing
+
+    def _tell(self, number: int, why: str = "") -> None:
+        self.warnings.append(
+            f"{number} line(s) made {SILVER} fail{why}; they are kept apart as {STEP_FAILED}. Mend the cause, then "
+            f"cloudlake quarantine replay --reason {STEP_FAILED}"
+        )
+
+    @contextmanager
+    def _classified(
+        self, lines: DataFrame, load_id: int, from_scratch: bool, apart: Collection[str]
+    ) -> Iterator[Classified]:
         spark = lines.sparkSession
-        judged = self._without_discarded(read_events(lines, self.model)).withColumn("_fingerprint", fingerprint())
+        judged = self._without_discarded(judged_apart(lines, self.model, apart))
+        judged = judged.withColumn("_fingerprint", fingerprint())
         with ExitStack() as cached:
-            cached.enter_context(_persisted(judged))
-            dates = {row[0]: row[1] for row in judged.groupBy("usage_date").count().collect()}
+            cached.enter_context(persisted(judged))
+            # Of valid lines: what others say may be beyond any calendar.
+            day = F.when(F.expr(IS_VALID), F.col("usage_date"))
+            dates = {row[0]: row[1] for row in judged.groupBy(day).count().collect()}
             earlier, refused = None, None
             if not from_scratch:
                 earlier, refused = self._earlier_events(spark, load_id, dates), self._refused_earlier(spark, load_id)
             suspects = suspect_fingerprints(judged, earlier)
-            cached.enter_context(_persisted(suspects))
-            plain, examined, contenders = _split(judged, suspects, earlier)
-            cached.enter_context(_persisted(examined))
+            cached.enter_context(persisted(suspects))
+            plain, examined, contenders = split(judged, suspects, earlier)
+            cached.enter_context(persisted(examined))
             decided = verdicts(examined, contenders, refused, self.model)
-            cached.enter_context(_persisted(decided))
+            cached.enter_context(persisted(decided))
             accepted = plain.unionByName(decided.where("_outcome = 'accepted'"), allowMissingColumns=True)
             accepted = accepted.withColumn("load_id", F.lit(load_id).cast("bigint"))
             yield Classified(
@@ -233,7 +280,7 @@ class SilverQuery:
         if not discarded:
             return judged
         ids = judged.sparkSession.createDataFrame([(one,) for one in discarded], "quarantine_id string")
-        return leave_out(judged, ids, quarantine.identity(SILVER, F.make_valid_utf8("raw")))
+        return leave_out(judged, ids, identity(self.model))
 
     def _stop_where_a_rule_demands(self, counts: Counts) -> None:
         """Let the micro-batch fail, before anything of it is written, where lines break a rule of level `fail`."""
@@ -266,25 +313,7 @@ class SilverQuery:
             self.lake.append_arrow(rows, self.config.registry[INCREMENTS], note=note, transaction=transaction)
 
     def _reconcile(self, note: Mapping[str, Any]) -> None:
-        counts = Counts(**note["counts"])
-        row = {
-            "table": SILVER,
-            "delivery": str(note["load_id"]),
-            "run_id": self.run_id,
-            "counted_at": now_utc(),
-            "landed": counts.landed,
-            "accepted": counts.accepted,
-            "quarantined": counts.quarantined,
-            "duplicates": counts.duplicates,
-            "inserted": counts.accepted,
-            "changed": 0,
-            "unchanged": 0,
-            "superseded": 0,
-            "reasons": json.dumps(counts.reasons, sort_keys=True),
-            "flags": json.dumps(counts.flags, sort_keys=True),
-            "from_version": note["from_version"],
-            "to_version": note["to_version"],
-        }
+        row = reconciliation_row(SILVER, note, self.run_id, now_utc())
         contract = self.config.registry[RECONCILIATION]
         if note.get("reload"):
             # The counts of the loads that the reload took the place of go with the same commit.
@@ -308,7 +337,7 @@ class SilverQuery:
         largest = max(self.largest_load_id() or 0, int(self._last_counted().get("load_id", 0)))
         generation = raise_generation(self.lake, JOB, at_least=largest // LOADS_PER_GENERATION)
         load = Load(generation * LOADS_PER_GENERATION, 0, 0, bronze, bronze + 1, -1)
-        with self.classified(lines, load.load_id, from_scratch=True) as found:
+        with self.classified(lines, load, from_scratch=True) as found:
             note = self._note(load, found.counts) | {"source": self.lake.table_id(BRONZE), "reload": True}
             known = self._refused_earlier(self.spark, load.load_id)
             refused = found.refused if known is None else found.refused.join(known, "quarantine_id", "left_anti")
@@ -380,26 +409,3 @@ class SilverQuery:
         newest = max(rows, key=lambda row: int(row["delivery"]))
         position = {"version": newest["to_version"] + 1, "index": -1}
         return {"load_id": int(newest["delivery"]), "source": self.lake.table_id(BRONZE), "next": position}
-
-
-def _split(
-    judged: DataFrame, suspects: DataFrame, earlier: DataFrame | None
-) -> tuple[DataFrame, DataFrame, DataFrame | None]:
-    """Return the valid rows nobody suspects, the rows to decide over, and the earlier events that matter to those."""
-    if suspects.count() == 0:
-        return judged.where(IS_VALID), judged.where(IS_REFUSED), None
-    marked = judged.join(suspects.withColumn("_is_suspect", F.lit(True)), "_fingerprint", "left")
-    plain = marked.where(IS_VALID).where("_is_suspect IS NULL").drop("_is_suspect")
-    examined = marked.where(f"{IS_REFUSED} OR _is_suspect").drop("_is_suspect")
-    if earlier is not None:
-        earlier = earlier.withColumn("_fingerprint", fingerprint()).join(suspects, "_fingerprint", "left_semi")
-    return plain, examined, earlier
-
-
-@contextmanager
-def _persisted(rows: DataFrame) -> Iterator[None]:
-    rows.persist(StorageLevel.MEMORY_AND_DISK_DESER)
-    try:
-        yield
-    finally:
-        rows.unpersist()

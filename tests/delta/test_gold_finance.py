@@ -158,6 +158,8 @@ def test_a_month_is_judged_only_where_usage_and_bill_can_be_compared(spark: Spar
         refused("open", "cost_usd_invalid", timestamp="2025-06-01T00:00:00Z", cost_usd_increment="5d"),
         refused("open", "org_id_missing", timestamp="2025-06-01T00:00:00Z", org_id=""),
         ('{"org_id": "over", "timestamp": "2025-06-01T00:00:00Z", "cost_usd_increment": 64', ["malformed_json"], "open"),
+        ('{"org_id": "over", "timestamp": "2025-06-01T00:00:00Z", "cost_usd_increment": 128} {}', ["malformed_json"], "open"),
+        ('{"org_id": "over", "timestamp": "2025-06-01T00:00:00Z", "cost_usd_increment": 256, "org_id": "over"}', ["malformed_json"], "open"),
     ]
     mart = reconciliation.cost_billing_reconciliation(
         table(spark, "org_id string, usage_date date, service string, cost_usd decimal(28,6)", usage),

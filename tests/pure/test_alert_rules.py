@@ -102,6 +102,8 @@ def test_a_drop_of_the_event_rate_is_found(events: dict[datetime, int], is_found
         ([Load(500, 60), Load(10_000, 500)], False),  # twice the usual
         ([Load(100, 30), Load(400, 0), Load(10_000, 100)], True),  # the newest 500 lines together
         ([Load(100, 100), Load(399, 0)], False),  # too few lines to tell
+        ([Load(500, 60), Load(500, 5)], True),  # exactly as many lines before as it takes: thrice the usual
+        ([Load(500, 60), Load(499, 5)], False),  # one less: the fixed limit
         ([Load(1000, 201)], True),  # nothing before: a fixed limit
         ([Load(1000, 200), Load(499, 0)], False),
     ],
@@ -147,8 +149,10 @@ def test_alerts_rise_are_resolved_and_open_again_while_what_people_decided_stays
     (alert,) = settled([alert], now=later)
     assert (alert["status"], alert["resolved_at"], alert["acknowledged_by"]) == ("resolved", later, "me")
     assert settled([alert], now=later) == [alert]
-    (alert,) = settled([alert], finding(), now=later)
+    again = later + timedelta(hours=1)
+    (alert,) = settled([alert], finding(), now=again)
     assert (alert["status"], alert["resolved_at"], alert["acknowledged_by"]) == ("open", None, None)
+    assert alert["raised_at"] == again, "it was raised again then"
     (other,) = settled(settled([], finding(rule="stream_restarted")))
     assert other["status"] == "open", "who was not asked has not said that all is well"
 
@@ -171,3 +175,18 @@ def test_nobody_is_told_twice_nor_of_what_is_silenced_or_taken_on() -> None:
     assert told(status="resolved", resolved_at=NOON) == ["log", "mail"], "it was resolved while a target was down"
     assert told(rule, status="resolved", resolved_at=NOON) == [], "it came and went in silence"
     assert told(rule, status="resolved", resolved_at=late) == ["log", "mail"]
+
+
+def test_the_alert_raised_first_is_told_first() -> None:
+    alerts = settled([], finding(), finding(service="compute"), finding(service="storage"))
+    first = dict(max(alerts, key=lambda row: row["alert_id"])) | {"raised_at": NOON - timedelta(seconds=1)}
+    others = [row for row in alerts if row["alert_id"] != first["alert_id"]]
+    in_order = [first, *sorted(others, key=lambda row: row["alert_id"])]
+    for told in ([first, *others], [*others[::-1], first]):
+        assert [alert["alert_id"] for alert, _ in undelivered(told, set(), [], NOON)] == [row["alert_id"] for row in in_order]
+
+
+def test_an_amount_without_room_is_told_as_the_most_there_is_room_for() -> None:
+    huge = Decimal("9999999999999999999999.999999")
+    (alert,) = settled([], Finding("daily_cost", DAY, 2 * huge, -3 * huge, "text", huge / 7, "o", "genai"))
+    assert (alert["observed"], alert["threshold"]) == (huge, -huge)
