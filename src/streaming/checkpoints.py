@@ -71,6 +71,18 @@ class Checkpoint:
         return found
 
 
+@dataclass(frozen=True)
+class Load:
+    """A micro-batch of the query from bronze to silver: its id, the bronze versions it holds, and where the next one begins."""
+
+    load_id: int
+    batch_id: int
+    from_version: int
+    to_version: int
+    next_version: int
+    next_index: int
+
+
 def _newest(folder: Path) -> int:
     return max((int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()), default=-1)
 

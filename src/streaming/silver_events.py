@@ -29,7 +29,7 @@ from ..common.quality.rows import leave_out
 from ..common.usage.events import EventModel
 from ..common.usage.sums import increments_sql
 from .bronze_events import BRONZE
-from .checkpoints import LOADS_PER_GENERATION, Checkpoint, begin, raise_generation, resume
+from .checkpoints import LOADS_PER_GENERATION, Checkpoint, Load, begin, raise_generation, resume
 from .classification import IS_VALID, fingerprint, quarantine_rows, split, suspect_fingerprints, verdicts
 from .counts import Counts, count_outcomes, reconciliation_row
 from .isolation import STEP_FAILED, failing_lines, identity, judged_apart, may_be_of_a_line, persisted
@@ -39,18 +39,6 @@ QUARANTINE = "quarantine.usage_events"
 INCREMENTS = "speed.usage_increments"
 RECONCILIATION = "ops.reconciliation"
 JOB = "silver_usage_events"
-
-
-@dataclass(frozen=True)
-class Load:
-    """A micro-batch: its id, the bronze versions it holds, and where the next one begins."""
-
-    load_id: int
-    batch_id: int
-    from_version: int
-    to_version: int
-    next_version: int
-    next_index: int
 
 
 @dataclass(frozen=True)
