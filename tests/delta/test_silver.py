@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from cloudlake.batch.silver.subjects import billing, masters, records
-from cloudlake.batch.silver.upsert import classify, restate_months
+from cloudlake.batch.silver.subjects.billing import restate_months
+from cloudlake.batch.silver.upsert import classify
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
@@ -46,7 +47,7 @@ def invoices(spark: SparkSession, rows: list[tuple[Any, ...]], usd_rate: str = "
         "invoice_id", "month", "currency", "raw", F.col("rate").cast("decimal(38,18)").alias("exchange_rate_to_usd"),
         *(F.col(name).cast("decimal(18,6)").alias(name) for name in ("subtotal", "credits", "taxes")),
     )  # fmt: skip
-    return billing.billing_monthly(typed, usd_rate).withColumn("quality_flags", F.array().cast("array<string>"))
+    return billing.billing_monthly(typed, usd_rate=usd_rate).withColumn("quality_flags", F.array().cast("array<string>"))
 
 
 def test_amounts_in_usd_are_rounded_once_half_away_from_zero(spark: SparkSession) -> None:
@@ -102,10 +103,10 @@ def test_a_new_invoice_makes_its_months_known_ones_be_judged_anew(spark: SparkSe
     ]
     kept = billing.with_fx_suspect(invoices(spark, known).drop("raw"), 0.05)
     new = invoices(spark, [("usd 2", july, "USD", "1", "1000", None, "0")]).drop("raw").select(*kept.columns)
-    found = restate_months(new, kept, ["invoice_id"], 0.05).collect()
+    found = restate_months(new, kept, ["invoice_id"], fx_suspect_share=0.05).collect()
     assert {(row["invoice_id"], row["fx_suspect"]) for row in found} == {("usd 2", False), ("ars", True)}
     moved = invoices(spark, [("usd", august, "USD", "1", "1000", None, "0")]).drop("raw").select(*kept.columns)
-    found = restate_months(moved, kept, ["invoice_id"], 0.05).collect()
+    found = restate_months(moved, kept, ["invoice_id"], fx_suspect_share=0.05).collect()
     assert {(row["invoice_id"], row["fx_suspect"]) for row in found} == {("usd", False), ("other month", True)}
 
 
@@ -132,7 +133,7 @@ def test_only_whole_scores_on_the_official_scale_have_a_category(spark: SparkSes
     rows = spark.createDataFrame([(s,) for s in scores], "text string").withColumn(
         "nps_score", F.col("text").cast("decimal(20,6)")
     )
-    found = {row["text"]: row["nps_category"] for row in records.nps_surveys(rows, "0..10").collect()}
+    found = {row["text"]: row["nps_category"] for row in records.nps_surveys(rows, survey_scale="0..10").collect()}
     assert found == {
         "10": "promoter", "9": "promoter", "8": "passive", "7": "passive", "6": "detractor", "0": "detractor",
         "-1": None, "11": None, "6.5": None, None: None,
@@ -163,7 +164,7 @@ def test_the_newest_delivery_wins_and_each_row_is_told_as_what_it_was(spark: Spa
         schema + ", _rank int",
     )  # fmt: skip
     content = ["id", "value", "quality_flags"]
-    told = classify(new, kept, ["id"], content).collect()
+    told = classify(new, kept, ["id"], content, ["fx_suspect"]).collect()
     assert {(row["id"], row["_rank"]): (row["_split"], row["_write"]) for row in told} == {
         ("known", 1): ("changed", True),
         ("same", 1): ("unchanged", True),
@@ -171,5 +172,5 @@ def test_the_newest_delivery_wins_and_each_row_is_told_as_what_it_was(spark: Spa
         ("first", 1): ("inserted", True),
         ("first", 2): ("superseded", False),
     }
-    again = classify(kept.withColumn("_rank", F.lit(1)), kept, ["id"], content).collect()
+    again = classify(kept.withColumn("_rank", F.lit(1)), kept, ["id"], content, ["fx_suspect"]).collect()
     assert {(row["_split"], row["_write"]) for row in again} == {("unchanged", False)}

@@ -1,4 +1,4 @@
-"""Bronze → silver for the seven CSV sources: conform, check, keep history, account for every row.
+"""Bronze → silver for the CSV sources: conform, check, keep history, account for every row.
 
 Each step reads as four verbs: read the pending deliveries, transform and check, keep what is refused, write.
 """
@@ -6,13 +6,13 @@ Each step reads as four verbs: read the pending deliveries, transform and check,
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ...common.config import Config, Definitions
+from ...common.config import Config
 from ...common.contracts.table import Table
 from ...common.faults import crash_point
 from ...common.quality import gates, quarantine
@@ -31,19 +31,8 @@ from ..bronze.deliveries import (
 )
 from . import rejudging as replays
 from .history import write_history
-from .subjects import billing, masters, records
+from .subjects import SUBJECTS, Subject, given
 from .upsert import write_records
-
-
-def subjects(definitions: Definitions) -> Mapping[str, Callable[[DataFrame], DataFrame]]:
-    """Return what each table needs between conforming and its rules."""
-    return {
-        "users": masters.users,
-        "resources": masters.resources,
-        "billing_monthly": lambda rows: billing.billing_monthly(rows, definitions.usd_rate),
-        "support_tickets": records.support_tickets,
-        "nps_surveys": lambda rows: records.nps_surveys(rows, definitions.survey_scale),
-    }
 
 
 def describe(config: Config, table: Table, full_reload: bool, expected: Expected) -> str:
@@ -66,8 +55,10 @@ def checked(spark: SparkSession, config: Config, table: Table, rows: DataFrame) 
     conformed = quality.conform(rows.withColumn("_row", payload_of(rows)), table, config.registry.domains)
     if table.reference:
         conformed = _with_references(spark, config, table, conformed)
-    derive = subjects(config.settings.definitions).get(table.short_name)
-    judged = quality.judge(derive(conformed) if derive else conformed, table)
+    derive = SUBJECTS.get(table.name, Subject()).derive
+    if derive:
+        conformed = given(derive, conformed, definitions=config.settings.definitions.model_dump())
+    judged = quality.judge(conformed, table)
     discarded = quarantine.discarded(config.lake, f"quarantine.{table.short_name}")
     if discarded:
         ids = spark.createDataFrame([(one,) for one in discarded], "quarantine_id string")
@@ -76,17 +67,25 @@ def checked(spark: SparkSession, config: Config, table: Table, rows: DataFrame) 
 
 
 def _with_references(spark: SparkSession, config: Config, table: Table, rows: DataFrame) -> DataFrame:
-    """Judge the references to organisations, and bring the sign-up date that users are compared with."""
+    """Judge the references to other tables, and bring from the rows that they name what the contract's rules ask for."""
     for column, target in table.reference.items():
         owner, _, key = target.rpartition(".")
-        known = config.lake.read(spark, owner)
-        newest = known.groupBy(F.col(key).alias(column)).agg(
-            F.max_by("signup_date", "effective_from").alias("org_signup_date")
-        )
+        brought = {name: source for name, source in table.brings.items() if source.startswith(f"{column}.")}
+        has_history = config.registry[owner].history.kind == "scd2"
+        newest = _newest(config.lake.read(spark, owner), key, column, brought, has_history)
         rows = quality.refer(rows, column, newest)
-        if table.short_name == "users":
+        if brought:
             rows = rows.join(F.broadcast(newest), column, "left")
     return rows
+
+
+def _newest(owner: DataFrame, key: str, column: str, brought: Mapping[str, str], has_history: bool) -> DataFrame:
+    """Return each key of a table, called `column`, with columns of its newest version."""
+    values = {name: F.col(source.partition(".")[2]) for name, source in brought.items()}
+    if not has_history or not values:
+        return owner.select(F.col(key).alias(column), *(value.alias(name) for name, value in values.items())).distinct()
+    newest = (F.max_by(value, "effective_from").alias(name) for name, value in values.items())
+    return owner.groupBy(F.col(key).alias(column)).agg(*newest)
 
 
 def keep_refused(

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ...common.config import Config
 from ...common.contracts.schemas import spark_schema
 from ...common.contracts.table import Table
 from ..bronze.deliveries import ORDER, Delivery
-from .subjects import billing
+from .subjects import SUBJECTS, Subject, given
 
 
 def write_records(
@@ -27,8 +26,9 @@ def write_records(
     newest = Window.partitionBy(*keys).orderBy(*(F.desc(name) for name in ORDER))
     ranked = accepted.withColumn("_rank", F.row_number().over(newest))
     kept = config.lake.read(spark, table.name) if config.lake.version(table.name) > 0 else None
-    content = [n for n in table.column_names if n not in ORDER and n != "fx_suspect"]
-    split = classify(ranked, kept, keys, content).persist()
+    subject = SUBJECTS.get(table.name, Subject())
+    content = [n for n in table.column_names if n not in (*ORDER, *subject.follows)]
+    split = classify(ranked, kept, keys, content, subject.follows).persist()
     try:
         by_id = {delivery.id: delivery for delivery in deliveries}
         counts = (
@@ -41,8 +41,8 @@ def write_records(
         if not any(row["write"] for row in counts):
             return
         new = split.where("_write").select(*table.column_names)
-        if table.short_name == "billing_monthly":
-            new = restate_months(new, kept, keys, config.settings.definitions.fx_suspect_share)
+        if subject.restate:
+            new = given(subject.restate, new, kept, keys, definitions=config.settings.definitions.model_dump())
         note = {"run_id": run_id, "deliveries": [delivery.id for delivery in deliveries]}
         if kept is None:
             config.lake.append(new.coalesce(1), table.name, note=note)
@@ -52,23 +52,26 @@ def write_records(
         split.unpersist()
 
 
-def classify(ranked: DataFrame, kept: DataFrame | None, keys: Sequence[str], content: Sequence[str]) -> DataFrame:
+def classify(
+    ranked: DataFrame, kept: DataFrame | None, keys: Sequence[str], content: Sequence[str], follows: Sequence[str] = ()
+) -> DataFrame:
     """Tell for each accepted row whether it is inserted, changed, unchanged or superseded, and whether to write it.
 
     Args:
         ranked: accepted rows with `_rank` 1 for the newest of each key.
         kept: the table as it is, None where it is empty.
-        content: the columns that make a row another one; the flag fx_suspect follows from other rows and is left out.
+        content: the columns that make a row another one.
+        follows: flags that follow from other rows and make no row another one.
     """
     if kept is None:
         first = F.col("_rank") == 1
         return ranked.withColumns({"_split": F.when(first, "inserted").otherwise("superseded"), "_write": first})
-    old = kept.select(*keys, F.struct(*_compared(content)).alias("_old"), F.struct(*ORDER).alias("_old_order"))
+    old = kept.select(*keys, F.struct(*_compared(content, follows)).alias("_old"), F.struct(*ORDER).alias("_old_order"))
     joined = ranked.join(old, list(keys), "left")
     is_known = F.col("_old_order").isNotNull()
     is_newer = F.struct(*ORDER) > F.col("_old_order")
     is_winner = (F.col("_rank") == 1) & (~is_known | is_newer)
-    same = F.struct(*_compared(content)).eqNullSafe(F.col("_old"))
+    same = F.struct(*_compared(content, follows)).eqNullSafe(F.col("_old"))
     repeats_itself = is_known & (F.struct(*ORDER) == F.col("_old_order"))
     split = (
         F.when(is_winner & ~is_known, "inserted")
@@ -79,22 +82,6 @@ def classify(ranked: DataFrame, kept: DataFrame | None, keys: Sequence[str], con
     return joined.withColumns({"_split": split, "_write": is_winner | (repeats_itself & ~same)})
 
 
-def _compared(content: Sequence[str]) -> list[Any]:
-    without_fx = F.array_remove(F.col("quality_flags"), "fx_suspect").alias("quality_flags")
-    return [without_fx if name == "quality_flags" else F.col(name) for name in content]
-
-
-def restate_months(new: DataFrame, kept: DataFrame | None, keys: Sequence[str], share: float) -> DataFrame:
-    """Return the new invoices and the known ones whose fx_suspect they change.
-
-    The median of a month moves with each of its invoices, so the months that an invoice enters or leaves are judged anew.
-    """
-    if kept is None:
-        return billing.with_fx_suspect(new, share)
-    left = kept.join(new.select(*keys), list(keys), "left_semi").select("month")
-    months = F.broadcast(new.select("month").union(left).distinct())
-    staying = kept.join(new.select(*keys), list(keys), "left_anti").join(months, "month", "left_semi")
-    told = new.withColumn("_is_new", F.lit(True)).withColumn("_was", F.lit(None).cast("boolean"))
-    others = staying.withColumn("_is_new", F.lit(False)).withColumn("_was", F.col("fx_suspect"))
-    judged = billing.with_fx_suspect(told.unionByName(others.select(*told.columns)), share)
-    return judged.where("_is_new OR _was <> fx_suspect").select(*new.columns)
+def _compared(content: Sequence[str], follows: Sequence[str]) -> list[Column]:
+    own = F.array_except("quality_flags", F.array(*map(F.lit, follows)).cast("array<string>")).alias("quality_flags")
+    return [own if name == "quality_flags" and follows else F.col(name) for name in content]

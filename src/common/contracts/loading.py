@@ -220,10 +220,25 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
             yield f"reference.{name}: '{target}' is not a column of a table; write layer.table.column"
         elif owner not in table.inputs:
             yield f"reference.{name}: '{owner}' must be one of the inputs, so that it is built first"
+    yield from _faults_of_brings(table, tables)
     if table.history.kind == "scd2" and not table.history.surrogate_key:
         yield "history.surrogate_key: is missing; an scd2 table names its surrogate key"
     if not table.key and table.history.kind in ("upsert", "scd2"):
         yield f"key: is empty; history '{table.history.kind}' needs one"
+
+
+def _faults_of_brings(table: Table, tables: Mapping[str, Table]) -> Iterator[str]:
+    for name, source in table.brings.items():
+        column, _, wanted = source.partition(".")
+        owner = tables.get(table.reference.get(column, "").rpartition(".")[0])
+        if owner is None:
+            yield f"brings.{name}: '{column}' is not a column with a reference{did_you_mean(column, table.reference)}"
+        elif wanted not in owner.columns:
+            yield f"brings.{name}: '{wanted}' is not a column of {owner.name}{did_you_mean(wanted, owner.columns)}"
+        elif owner.history.kind != "scd2" and owner.key != (table.reference[column].rpartition(".")[2],):
+            yield f"brings.{name}: {owner.name} may hold several rows for one {column}; refer to its key, or to a table with history"
+        if name in table.columns or name.startswith("_"):
+            yield f"brings.{name}: is the name of a column of the table; give it another"
 
 
 def _faults_of(name: str, expectation: Expectation, tables: Mapping[str, Table]) -> Iterator[str]:

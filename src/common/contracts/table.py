@@ -166,6 +166,8 @@ class Table(_Declared):
     expectations: dict[str, Expectation] = {}
     reference: dict[str, str] = {}
     """Column → table.column that must know its value in any version."""
+    brings: dict[str, str] = {}
+    """Name → <column of `reference`>.<column of the table it names>: what the rules may compare with, of its newest version."""
     freshness: Freshness | None = None
     no_statistics: tuple[str, ...] = ()
     """Columns left out of the file statistics, beside those marked pii."""

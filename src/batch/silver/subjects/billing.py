@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 
-def billing_monthly(rows: DataFrame, usd_rate: str) -> DataFrame:
+def billing_monthly(rows: DataFrame, *, usd_rate: str) -> DataFrame:
     """Add the amounts in USD to conformed invoices.
 
     A product is rounded once, half away from zero, to 6 places.
@@ -72,3 +74,21 @@ def with_fx_suspect(invoices: DataFrame, share: float) -> DataFrame:
         .withColumns({"fx_suspect": suspect, "quality_flags": flags})
         .drop("_median")
     )
+
+
+def restate_months(
+    new: DataFrame, kept: DataFrame | None, keys: Sequence[str], *, fx_suspect_share: float
+) -> DataFrame:
+    """Return the new invoices and the known ones whose fx_suspect they change.
+
+    The median of a month moves with each of its invoices, so the months that an invoice enters or leaves are judged anew.
+    """
+    if kept is None:
+        return with_fx_suspect(new, fx_suspect_share)
+    left = kept.join(new.select(*keys), list(keys), "left_semi").select("month")
+    months = F.broadcast(new.select("month").union(left).distinct())
+    staying = kept.join(new.select(*keys), list(keys), "left_anti").join(months, "month", "left_semi")
+    told = new.withColumn("_is_new", F.lit(True)).withColumn("_was", F.lit(None).cast("boolean"))
+    others = staying.withColumn("_is_new", F.lit(False)).withColumn("_was", F.col("fx_suspect"))
+    judged = with_fx_suspect(told.unionByName(others.select(*told.columns)), fx_suspect_share)
+    return judged.where("_is_new OR _was <> fx_suspect").select(*new.columns)

@@ -18,7 +18,7 @@ def support_tickets(rows: DataFrame) -> DataFrame:
     )
 
 
-def nps_surveys(rows: DataFrame, survey_scale: str) -> DataFrame:
+def nps_surveys(rows: DataFrame, *, survey_scale: str) -> DataFrame:
     """Add `nps_category` of scores on the official scale: promoter 9–10, passive 7–8, detractor 0–6.
 
     With survey_scale -100..100 no score is one of the official scale, so none has a category.
