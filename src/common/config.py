@@ -10,15 +10,25 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from .contracts.loading import explain, load_registry, read_yaml
 from .contracts.table import Registry
 from .errors import ConfigurationError
 from .lake.storage import require_lake_root
 from .lake.tables import Lake
-from .session import PROJECT_ROOT
+from .project import packaged_conf, root
 from .usage.sums import BUCKET_MINUTES
+from .usage.versions import EVENTS, Said, exponent_of, faults_of_versions
 
 
 class _Settings(BaseModel):
@@ -142,13 +152,35 @@ class LakeSettings(_Settings):
     notifications: Notifications
 
 
+class SaidAs(_Settings):
+    """How an event version says a field: the name it has in the line, and the power of ten that brings it to its unit."""
+
+    field: str
+    times: Decimal = Decimal(1)
+
+    @field_validator("times")
+    @classmethod
+    def _is_a_power_of_ten(cls, times: Decimal) -> Decimal:
+        if exponent_of(times) is None:
+            raise ValueError(f"{times} is no power of ten, such as 0.01 or 1000")
+        return times
+
+
 class EventSettings(_Settings):
     """What an event line may be."""
 
     folder: str
     oldest_file: AwareDatetime
     schema_versions: dict[int, tuple[str, ...]]
+    renamed: dict[int, dict[str, SaidAs]] = {}
     metric_units: dict[str, str]
+
+    def said_as(self) -> dict[int, dict[str, Said]]:
+        """Return `renamed` as common.usage takes it."""
+        return {
+            version: {name: Said(one.field, exponent_of(one.times) or 0) for name, one in fields.items()}
+            for version, fields in self.renamed.items()
+        }
 
 
 class Trigger(_Settings):
@@ -275,12 +307,12 @@ class Config:
 
 
 def conf_folder(conf: str | None = None) -> Path:
-    """Return where the declarations are: the argument, then CLOUDLAKE_CONF, then the project's conf/.
+    """Return where the declarations are: the argument, then CLOUDLAKE_CONF, then those the code carries.
 
     Raises:
         ConfigurationError: there is no such folder.
     """
-    folder = Path(conf or os.environ.get("CLOUDLAKE_CONF") or PROJECT_ROOT / "conf").resolve()
+    folder = Path(conf or os.environ.get("CLOUDLAKE_CONF") or packaged_conf()).resolve()
     if not folder.is_dir():
         raise ConfigurationError(f"{folder}: there is no such conf folder; name it with --conf or CLOUDLAKE_CONF")
     return folder
@@ -301,10 +333,14 @@ def load_config(conf: str | None = None, lake: str | None = None, landing: str |
         registry = load_registry(folder)
     except ConfigurationError as error:
         faults.extend(fault for fault in error.faults if fault not in faults)
+    if stream is not None and registry is not None and EVENTS in registry.tables:
+        events = stream.events
+        found = faults_of_versions(registry[EVENTS], events.schema_versions, events.said_as())
+        faults.extend(f"conf/streaming.yaml: {fault}" for fault in found)
     if faults or settings is None or stream is None or registry is None:
         raise ConfigurationError(faults)
-    lake_root = Path(lake or os.environ.get("CLOUDLAKE_LAKE") or PROJECT_ROOT / settings.paths.lake)
-    landing_root = Path(landing or os.environ.get("CLOUDLAKE_LANDING") or PROJECT_ROOT / settings.paths.landing)
+    lake_root = Path(lake or os.environ.get("CLOUDLAKE_LAKE") or root() / settings.paths.lake)
+    landing_root = Path(landing or os.environ.get("CLOUDLAKE_LANDING") or root() / settings.paths.landing)
     require_lake_root(lake_root.resolve())
     return Config(folder, landing_root.resolve(), Lake(lake_root.resolve()), settings, stream, registry)
 

@@ -11,10 +11,12 @@ Pure functions of rows that `usage.read_events` has judged.
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from ..common.quality import quarantine
+from ..common.quality import refusal
 from ..common.usage.events import EventModel
 
 KEY = ("event_id", "usage_date")
@@ -96,7 +98,7 @@ def _settle_refused(rows: DataFrame, refused_earlier: DataFrame | None, model: E
     """A refused line that was refused before, or twice in this batch, is kept once; the others are duplicates."""
     is_refused = F.col("_outcome") == "quarantined"
     payload = F.when(is_refused, F.make_valid_utf8("raw"))
-    identity = F.when(is_refused, quarantine.identity(model.contract.name, payload))
+    identity = F.when(is_refused, refusal.identity(model.contract.name, payload))
     rows = rows.withColumns({"payload": payload, "quarantine_id": identity})
     if refused_earlier is not None:
         known = refused_earlier.select("quarantine_id", F.lit(True).alias("_known"))
@@ -113,19 +115,9 @@ def _settle_refused(rows: DataFrame, refused_earlier: DataFrame | None, model: E
     )
 
 
-def quarantine_rows(judged: DataFrame, load_id: int, run_id: str, now: Column) -> DataFrame:
+def refused_rows(judged: DataFrame, load_id: int, run_id: str, now: datetime) -> DataFrame:
     """Bring quarantined rows of `verdicts` to the columns of quarantine.usage_events."""
-    none = F.lit(None)
-    return judged.where("_outcome = 'quarantined'").select(
-        "quarantine_id",
-        "payload",
-        F.col("_reasons").alias("reasons"),
-        "_source_file",
-        none.cast("string").alias("_source_sha256"),
-        none.cast("timestamp").alias("_snapshot_at"),
-        F.lit(load_id).cast("bigint").alias("load_id"),
-        now.alias("quarantined_at"),
-        F.lit(run_id).alias("run_id"),
-        F.lit("open").alias("status"),
-        none.cast("timestamp").alias("resolved_at"),
+    refused = judged.where("_outcome = 'quarantined'").withColumn("reasons", F.col("_reasons"))
+    return refusal.quarantine_rows(
+        refused.select("quarantine_id", "payload", "reasons", "_source_file"), now, run_id, load_id
     )

@@ -30,7 +30,7 @@ from ..common.usage.events import EventModel
 from ..common.usage.sums import increments_sql
 from .bronze_events import BRONZE
 from .checkpoints import LOADS_PER_GENERATION, Checkpoint, Load, begin, raise_generation, resume
-from .classification import IS_VALID, fingerprint, quarantine_rows, split, suspect_fingerprints, verdicts
+from .classification import IS_VALID, fingerprint, refused_rows, split, suspect_fingerprints, verdicts
 from .counts import Counts, count_outcomes, reconciliation_row
 from .isolation import STEP_FAILED, failing_lines, identity, judged_apart, may_be_of_a_line, persisted
 
@@ -55,7 +55,13 @@ class Classified:
 def event_model(config: Config) -> EventModel:
     """Return what conf/ says about events."""
     events = config.stream.events
-    return EventModel(config.registry[SILVER], events.schema_versions, events.metric_units, config.registry.domains)
+    return EventModel(
+        config.registry[SILVER],
+        events.schema_versions,
+        events.metric_units,
+        config.registry.domains,
+        events.said_as(),
+    )
 
 
 class SilverQuery:
@@ -249,7 +255,7 @@ class SilverQuery:
             accepted = accepted.withColumn("load_id", F.lit(load_id).cast("bigint"))
             yield Classified(
                 accepted.select(*self.model.contract.column_names).repartition("usage_date"),
-                quarantine_rows(decided, load_id, self.run_id, F.lit(now_utc())),
+                refused_rows(decided, load_id, self.run_id, now_utc()),
                 count_outcomes(plain, decided, sum(dates.values()), self._warnings()),
             )
 

@@ -26,6 +26,7 @@ from cloudlake.common.usage import (
     read_events,
     sum_measures,
 )
+from cloudlake.common.usage.versions import Said
 from pyspark.sql import DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -357,6 +358,65 @@ def test_a_new_version_and_a_new_rule_are_a_change_of_conf_alone(spark: SparkSes
     )
     assert (third["_reasons"], third["schema_version"], third["carbon_kg"]) == ([], 3, None)
     assert dear["_reasons"] == ["expensive"]
+
+
+RENAMED = {
+    3: {
+        "cost_usd_increment": Said("cost_cents", -2),
+        "timestamp": Said("at"),
+        "value": Said("amount", 3),
+        "genai_tokens": Said("kilotokens", 3),
+    }
+}
+THIRD = ["event_id", "at", "org_id", "resource_id", "service", "region", "metric", "amount", "unit", "cost_cents", "kilotokens"]
+
+
+def test_a_version_that_renames_and_retypes_fields_reads_as_the_others_to_the_last_digit(
+    spark: SparkSession, model: EventModel
+) -> None:
+    """The same events, as version 2 and as version 3 says them, in plain lines and in lines that need care."""
+    newer = replace(model, schema_versions={**model.schema_versions, 3: THIRD}, renamed=RENAMED)
+    pairs = [  # cost, the same in cents, value, the same in thousands
+        ("0.75", "75", "2000", "2"),
+        ("1234567.12345678", "123456712.345678", "1.5", "0.0015"),
+        ("0.0000005", "0.00005", "0.000001", "1e-9"),
+        ("-0.01", "-1", "7", "7e-3"),
+        ("-0.01000001", "-1.000001", "12000000", "12000"),
+        ("12.5e3", "12.5e5", '"3000"', '"3"'),
+        ("123456789.1234565", "12345678912.34565", "1", "0.001"),
+        ('"5d"', '"5d"', "1", "0.001"),
+        ("null", "null", "null", "null"),
+    ]
+
+    def third(number: int, cost: str, value: str, blank: str = "", tokens: str = "") -> bytes:
+        return (
+            f'{{"event_id":{blank}"{number}","at":"2025-07-21T10:00:00Z","org_id":"o","resource_id":"r","service":"compute",'
+            f'"region":"us-east","metric":"cpu_hours","amount":{value},"unit":"hours","cost_cents":{cost},"schema_version":3{tokens}}}'
+        ).encode()
+
+    def second(number: int, cost: str, value: str) -> bytes:
+        return (
+            f'{{"event_id":"{number}","timestamp":"2025-07-21T10:00:00Z","org_id":"o","resource_id":"r","service":"compute",'
+            f'"region":"us-east","metric":"cpu_hours","value":{value},"unit":"hours","cost_usd_increment":{cost},"schema_version":2}}'
+        ).encode()
+
+    lines = [
+        line
+        for number, (cost, cents, value, thousands) in enumerate(pairs)
+        for line in (second(number, cost, value), third(number, cents, thousands), third(number, cents, thousands, "  ", ',"kilotokens":2.0'))
+    ]
+    found = [row.asDict() for row in read(spark, newer, lines)]
+    for number in range(len(pairs)):
+        old, plain, careful = found[3 * number : 3 * number + 3]
+        assert old | {"schema_version": 3, "n": 0} == plain | {"n": 0}, pairs[number]
+        assert plain | {"genai_tokens": 2000, "n": 0} == careful | {"n": 0}, pairs[number]
+    pattern = plain_line(newer).replace(r"\z", r"\Z")
+    assert re.match(pattern, lines[1].decode()) and not re.match(pattern, lines[2].decode())
+    assert [row["cost_usd"] for row in found[1::3]][:3] == [Decimal("0.75"), Decimal("1234567.123457"), Decimal("0.000001")]
+    assert found[22]["_reasons"] == ["cost_usd_increment_invalid"]
+    swapped = third(1, "75", "2").replace(b"cost_cents", b"cost_usd_increment")
+    (row,) = read(spark, newer, [swapped])
+    assert row["_reasons"] == ["cost_usd_increment_missing"]  # the name that other versions have means nothing here
 
 
 def events(spark: SparkSession, model: EventModel) -> DataFrame:

@@ -93,7 +93,8 @@ def keep_refused(
 ) -> None:
     """Append refused rows to the quarantine, those that it does not hold yet."""
     name = f"quarantine.{table.short_name}"
-    refused = quarantine.quarantine_rows(rows.where("_outcome = 'quarantined'"), table.name, now, run_id)
+    distinct = quarantine.once_each(rows.where("_outcome = 'quarantined'"), table.name)
+    refused = quarantine.quarantine_rows(distinct, now, run_id)
     if config.lake.version(name) > 0:
         held = config.lake.read(spark, name).select("quarantine_id")
         refused = refused.join(F.broadcast(held), "quarantine_id", "left_anti")

@@ -6,20 +6,23 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from pyspark.sql import Column, DataFrame
-from pyspark.sql import functions as F
-
 from ..contracts.table import Registry
 from ..lake.tables import Lake
+from .refusal import DISCARDED, ENTRY, OPEN, REPLAYED, identity, once_each, quarantine_rows
 
-OPEN, REPLAYED, DISCARDED = "open", "replayed", "discarded"
-ENTRY = "replay:"
-"""What the source file of a replayed row is called, before its quarantine_id."""
-
-
-def identity(table: str, payload: Column) -> Column:
-    """Return the quarantine_id of a refused row: the table is part of it, so equal payloads of two tables stay apart."""
-    return F.sha2(F.concat_ws("\n", F.lit(table), payload), 256)
+__all__ = [
+    "DISCARDED",
+    "ENTRY",
+    "OPEN",
+    "REPLAYED",
+    "discarded",
+    "identity",
+    "once_each",
+    "open_rows",
+    "quarantine_rows",
+    "resolve",
+    "restate",
+]
 
 
 def discarded(lake: Lake, table: str) -> list[str]:
@@ -52,40 +55,4 @@ def restate(
     """Give rows that were judged again, and are still refused, the reasons they have now."""
     lake.update_small(
         registry[table], [{"quarantine_id": one, "reasons": found} for one, found in sorted(reasons.items())], note
-    )
-
-
-def quarantine_rows(refused: DataFrame, table: str, now: datetime, run_id: str) -> DataFrame:
-    """Bring refused rows to the quarantine table's columns, one row for each distinct payload.
-
-    Args:
-        refused: rows with `_payload`, `_reasons`, `_source_file`, `_source_sha256`, `_snapshot_at`.
-        table: the silver table that refused them.
-        now: when they were refused.
-        run_id: the run that refused them.
-    """
-    identified = refused.withColumn("quarantine_id", identity(table, F.col("_payload")))
-    earliest = F.struct("_snapshot_at", "_source_file", "_source_sha256")
-    return (
-        identified.groupBy("quarantine_id")
-        .agg(
-            F.min("_payload").alias("payload"),
-            F.array_sort(F.array_distinct(F.flatten(F.collect_set("_reasons")))).alias("reasons"),
-            F.min(earliest)["_source_file"].alias("_source_file"),
-            F.min(earliest)["_source_sha256"].alias("_source_sha256"),
-            F.min(earliest)["_snapshot_at"].alias("_snapshot_at"),
-        )
-        .select(
-            "quarantine_id",
-            "payload",
-            "reasons",
-            "_source_file",
-            "_source_sha256",
-            "_snapshot_at",
-            F.lit(None).cast("bigint").alias("load_id"),
-            F.lit(now).cast("timestamp").alias("quarantined_at"),
-            F.lit(run_id).alias("run_id"),
-            F.lit(OPEN).alias("status"),
-            F.lit(None).cast("timestamp").alias("resolved_at"),
-        )
     )

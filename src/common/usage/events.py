@@ -13,10 +13,12 @@ conf/, says so (`plain_line`), and such a line is parsed once and cast without f
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from functools import cached_property, reduce
 
 from pyspark.sql import Column, DataFrame
@@ -26,6 +28,7 @@ from ..contracts.schemas import spark_type
 from ..contracts.table import Domain, Table
 from ..quality.rows import BLANKS, broken, folded
 from .sums import MEASURES, TOTALS, measure_sql
+from .versions import TIMESTAMP, VERSION, Renamed, Said, fields_behind, is_number, ways
 
 MAX_LINE_BYTES = 1 << 20
 """A longer line is no event; it is kept apart as malformed, whole."""
@@ -49,8 +52,7 @@ _PLAIN_TIME = r'"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"'
 _PLAIN_TEXT = r'"[!#-\[\]-~]++"'
 _PLAIN_VERSION = r"(?:0|[1-9]\d{0,3})"
 _PLAIN_DIGITS = 8
-_VERSION = "schema_version"
-_TIMESTAMP = "timestamp"
+_PLAIN_NOTHING = r"(?!)"
 _COST_FIELD = "cost_usd_increment"
 _EXACT_COST = "decimal(38,26)"
 _INTEGERS = ("int", "bigint")
@@ -58,24 +60,47 @@ _INTEGERS = ("int", "bigint")
 
 @dataclass(frozen=True)
 class EventModel:
-    """What an event line may be: the contract of silver.usage_events, the fields of each version, units, domains."""
+    """What an event line may be: the contract of silver.usage_events, the fields of each version, units, domains.
+
+    `renamed` says which fields a version calls otherwise, or gives in another unit (versions.py).
+    """
 
     contract: Table
     schema_versions: Mapping[int, Sequence[str]]
     metric_units: Mapping[str, str]
     domains: Mapping[str, Domain]
+    renamed: Renamed = dataclasses.field(default_factory=dict)
 
     @cached_property
     def fields(self) -> list[str]:
-        """Every field that some version has, in the order of their first mention, after the version itself."""
-        return list(dict.fromkeys([_VERSION, *(field for fields in self.schema_versions.values() for field in fields)]))
+        """Every name that a line of some version has, in the order of their first mention, after the version itself."""
+        return list(dict.fromkeys([VERSION, *(name for names in self.schema_versions.values() for name in names)]))
+
+    @cached_property
+    def meant(self) -> dict[str, set[str]]:
+        """Name in a line → the fields that it stands for in some version; nearly always itself alone."""
+        return fields_behind(self.schema_versions, self.renamed)
+
+    def ways(self, field: str) -> dict[int, Said]:
+        """Return how each version that has a field says it."""
+        return ways(field, self.schema_versions, self.renamed)
+
+    def other_names(self, field: str) -> list[str]:
+        """Return what versions call a field that has another name in others."""
+        return [fields[field].name for _, fields in sorted(self.renamed.items()) if field in fields]
+
+    def is_shifted(self, name: str) -> bool:
+        """Tell whether some version gives the number of that name in another unit."""
+        others = (said for fields in self.renamed.values() for said in fields.values())
+        return any(said.name == name and said.exponent for said in others)
 
     @cached_property
     def numbers(self) -> dict[str, str]:
-        """The fields that hold numbers, with the types of their columns; the version is not one of them."""
+        """The names in a line that hold numbers, with the types of their columns; the version is not one of them."""
         columns = self.contract.columns.items()
-        found = {column.source or name: column.type for name, column in columns if _is_number(column.type)}
-        return {field: kind for field, kind in found.items() if field != _VERSION}
+        found = {column.source or name: column.type for name, column in columns if is_number(column.type)}
+        names = {name: found[field] for name, meant in self.meant.items() for field in meant if field in found}
+        return {name: kind for name, kind in {**found, **names}.items() if name != VERSION}
 
     @cached_property
     def steps(self) -> list[dict[str, Column]]:
@@ -113,20 +138,26 @@ def plain_line(model: EventModel) -> str:
     """Return the pattern of a line that needs no care; a line that does not match may still be an event.
 
     One flat JSON object of known fields, each at most once, because in their order: those of the oldest version, the
-    version, what later versions added. Texts are ASCII without blanks or escapes, the time is in UTC to the second,
+    version, what later versions added; a new name stands where the old one stood.
+    Texts are ASCII without blanks or escapes, the time is in UTC to the second,
     numbers fit their column's type.
     """
-    oldest, *later = [fields for _, fields in sorted(model.schema_versions.items())]
-    in_order = dict.fromkeys([*oldest, _VERSION, *(field for fields in later for field in fields)])
+    oldest, *later = [names for _, names in sorted(model.schema_versions.items())]
+    named = [*oldest, VERSION, *(name for names in later for name in names)]
+    in_order = dict.fromkeys(name for field in named for name in (field, *model.other_names(field)))
 
-    def member(field: str) -> str:
-        if field in model.numbers:
-            value = _plain_number(model.numbers[field], has_exponent=field != _COST_FIELD)
+    def member(name: str) -> str:
+        if name in model.numbers:
+            kind, is_shifted = model.numbers[name], model.is_shifted(name)
+            whole = _PLAIN_NOTHING if is_shifted and kind in _INTEGERS else ""
+            value = whole or _plain_number(kind, has_exponent=not _is_exact(name, model))
+        elif name == VERSION:
+            value = _PLAIN_VERSION
         else:
-            value = {_TIMESTAMP: _PLAIN_TIME, _VERSION: _PLAIN_VERSION}.get(field, _PLAIN_TEXT)
-        return f'"{field}": ?(?:{value}|null)'
+            value = _PLAIN_TIME if TIMESTAMP in model.meant.get(name, ()) else _PLAIN_TEXT
+        return f'"{name}": ?(?:{value}|null)'
 
-    first, *others = (member(field) for field in in_order)
+    first, *others = (member(name) for name in in_order)
     return r"^\{" + first + "".join(f"(?:, ?{other})?+" for other in others) + r"\}\z"
 
 
@@ -137,17 +168,22 @@ def _plain_number(kind: str, has_exponent: bool) -> str:
     precision, scale = (int(digits) for digits in re.findall(r"\d+", kind))
     room = min(_PLAIN_DIGITS, precision - scale) - 1  # one digit less: rounding may need it
     if room < 1:
-        return r"(?!)"
+        return _PLAIN_NOTHING
     number = rf"-?(?:0|[1-9]\d{{0,{room - 1}}})(?:[.]\d{{1,{_PLAIN_DIGITS}}})?"
     exponent = r"(?:e-\d{1,2})?" if has_exponent else ""
     return rf'(?:{number}{exponent}|"{number}")'
 
 
-def _plain_type(field: str, model: EventModel) -> str:
-    """Return the type as which a field of a plain line is read: that of its column; the cost, with every digit."""
-    if field == _COST_FIELD:
+def _is_exact(name: str, model: EventModel) -> bool:
+    """Tell whether every digit of a number matters: of the cost, and of what is brought to another unit."""
+    return _COST_FIELD in model.meant.get(name, (name,)) or model.is_shifted(name)
+
+
+def _plain_type(name: str, model: EventModel) -> str:
+    """Return the type as which a field of a plain line is read: that of its column; with every digit where they matter."""
+    if name in model.numbers and _is_exact(name, model):
         return f"decimal({2 * _PLAIN_DIGITS},{_PLAIN_DIGITS})"
-    return "int" if field == _VERSION else model.numbers.get(field, "string")
+    return "int" if name == VERSION else model.numbers.get(name, "string")
 
 
 def _parse(model: EventModel) -> Iterator[dict[str, Column]]:
@@ -201,30 +237,30 @@ def _plain(field: str) -> Column:
 
 def _conform(model: EventModel) -> Iterator[dict[str, Column]]:
     """The contract's columns, in their types and enumerations, by version; and `exact_cost`, before rounding."""
-    said = F.col(f"said_{_TIMESTAMP}")
     is_plain = F.col("_is_plain")
+    version = F.when(is_plain, F.when(_plain(VERSION).isin(list(model.schema_versions)), _plain(VERSION)))
+    yield {VERSION: version.otherwise(_known_version(F.col(f"said_{VERSION}"), model))}
+
+    renamed = (field for fields in model.renamed.values() for field in fields)
+    fields = dict.fromkeys(field for field in (*model.fields, *renamed) if field != VERSION)
+    yield {
+        f"said_{field}": _of_version(field, model, lambda said: _shifted(F.col(f"said_{said.name}"), said.exponent))
+        for field in fields
+    }
+
+    def number(field: str, kind: str) -> Column:
+        plain = _of_version(
+            field, model, lambda said: _in_unit(_plain(said.name), said.exponent).cast(spark_type(kind))
+        )
+        return F.when(is_plain, plain).otherwise(_number(F.col(f"said_{field}"), kind))
+
+    said = F.col(f"said_{TIMESTAMP}")
     # The session is in UTC; looking at the Z costs as much as the rest.
     in_utc = F.substring(said, 1, 19).try_cast("timestamp")
     event_time = F.when(is_plain, in_utc).when(said.rlike(_TIME), said.try_cast("timestamp"))
-    version = F.when(is_plain, F.when(_plain(_VERSION).isin(list(model.schema_versions)), _plain(_VERSION)))
-    version = version.otherwise(_known_version(F.col(f"said_{_VERSION}"), model))
-    yield {_VERSION: version, "event_time": event_time}
-
-    def of_version(field: str, text: Column) -> Column:
-        """NULL where the line's version has no such field."""
-        having = [number for number, fields in model.schema_versions.items() if field in fields]
-        return text if len(having) == len(model.schema_versions) else F.when(F.col(_VERSION).isin(having), text)
-
-    fields = [field for field in model.fields if field != _VERSION]
-    yield {f"said_{field}": of_version(field, F.col(f"said_{field}")) for field in fields}
-
-    def number(field: str, kind: str) -> Column:
-        plain = of_version(field, _plain(field).cast(spark_type(kind)))
-        return F.when(is_plain, plain).otherwise(_number(F.col(f"said_{field}"), kind))
-
-    values = {"exact_cost": number(_COST_FIELD, _EXACT_COST)}
+    values = {"event_time": event_time, "exact_cost": number(_COST_FIELD, _EXACT_COST)}
     for name, column in model.contract.columns.items():
-        if not column.derived and name != _VERSION:
+        if not column.derived and name != VERSION:
             field = column.source or name
             text = F.col(f"said_{field}")
             if column.domain is not None:
@@ -241,6 +277,30 @@ def _conform(model: EventModel) -> Iterator[dict[str, Column]]:
     }
 
 
+def _of_version(field: str, model: EventModel, read: Callable[[Said], Column]) -> Column:
+    """Read a field by the line's version; NULL where that has no such field."""
+    having: dict[Said, list[int]] = {}
+    for version, said in model.ways(field).items():
+        having.setdefault(said, []).append(version)
+    if len(having) == 1 and len(model.ways(field)) == len(model.schema_versions):
+        return read(next(iter(having)))
+    found = (F.when(F.col(VERSION).isin(versions), read(said)) for said, versions in having.items())
+    return F.coalesce(*found, F.lit(None))
+
+
+def _in_unit(number: Column, exponent: int) -> Column:
+    return number * F.lit(Decimal(1).scaleb(exponent)) if exponent else number
+
+
+def _shifted(text: Column, exponent: int) -> Column:
+    """Return the text of a number that is a power of ten away, with every digit it has; other texts as they are."""
+    if not exponent:
+        return text
+    said = F.coalesce(F.regexp_extract(text, r"[eE]([+-]?\d{1,3})$", 1).try_cast("int"), F.lit(0))
+    moved = F.concat(F.regexp_extract(text, "^[^eE]*", 0), F.lit("e"), (said + exponent).cast("string"))
+    return F.when(text.rlike(_DECIMAL), moved).otherwise(text)
+
+
 def _judge(model: EventModel) -> Iterator[dict[str, Column]]:
     """`_reasons` and `quality_flags`, by what the texts must hold and by the contract's rules."""
     none = F.array().cast("array<string>")
@@ -249,7 +309,7 @@ def _judge(model: EventModel) -> Iterator[dict[str, Column]]:
     warning = [F.expr(rule.when) for rule in rules.values() if rule.level == "warn"]
     reasons = (
         F.when(~F.col("is_object"), F.array(F.lit("malformed_json")))
-        .when(F.col(_VERSION).isNull(), F.array(F.lit("schema_version_unknown")))
+        .when(F.col(VERSION).isNull(), F.array(F.lit("schema_version_unknown")))
         .when(_any(refusing.values()), _names(refusing))
         .otherwise(none)
     )
@@ -278,7 +338,7 @@ def _faults(model: EventModel) -> dict[str, Column]:
     found = {"timestamp_missing": said.isNull(), "timestamp_invalid": said.isNotNull() & F.col("event_time").isNull()}
     for name, column in model.contract.columns.items():
         field = column.source or name
-        if column.derived or name == _VERSION:
+        if column.derived or name == VERSION:
             continue
         text = F.col(f"said_{field}")
         if column.required:
@@ -294,10 +354,6 @@ def _every_digit(field: str, text: Column) -> Column:
     token = F.regexp_extract("raw", rf'"{field}"\s*:\s*(-?[0-9.]+([eE][+-]?[0-9]+)?)', 1)
     is_same = token.try_cast("double") == text.try_cast("double")
     return F.when(F.col("_has_long_number") & is_same, token).otherwise(text)
-
-
-def _is_number(kind: str) -> bool:
-    return kind.startswith("decimal") or kind in _INTEGERS
 
 
 def _number(text: Column, kind: str) -> Column:
