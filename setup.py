@@ -70,6 +70,7 @@ setup(
     package_data={
         "cloudlake": [
             "py.typed",
+            "conf/*",
             "common/quality/templates/*",
             "serving/dashboard/static/*",
             "serving/dashboard/templates/*",

@@ -25,9 +25,9 @@ def register(commands: Commands[Parser]) -> None:
 
 def run(config: Config, arguments: Namespace) -> int:
     """Write the data dictionary, or tell whether the written one is stale."""
-    from ..common.session import PROJECT_ROOT
+    from ..common.project import root
 
-    path = Path(arguments.out) if arguments.out else PROJECT_ROOT / "docs" / "data_dictionary.md"
+    path = Path(arguments.out) if arguments.out else root() / "docs" / "data_dictionary.md"
     page = render(config.registry)
     if arguments.check:
         if not path.exists() or path.read_text(encoding="utf-8") != page:

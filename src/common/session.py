@@ -5,16 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import java
 from .errors import CloudlakeError
+from .project import packaged_conf
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-PROJECT_ROOT = Path(__file__).resolve().parents[2]
 
 
 class Sessions:
@@ -60,7 +58,7 @@ def start_session(app_name: str = "cloudlake") -> SparkSession:
     """
     from pyspark.sql import SparkSession
 
-    os.environ.setdefault("SPARK_CONF_DIR", str(PROJECT_ROOT / "conf"))
+    os.environ.setdefault("SPARK_CONF_DIR", str(packaged_conf()))
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     os.environ["TZ"] = "UTC"
     os.environ.update(java.surroundings(os.environ))

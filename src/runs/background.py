@@ -14,7 +14,7 @@ from typing import Any
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.lake.locks import lock_holder, process_lock
-from ..common.session import PROJECT_ROOT
+from ..common.project import checkout
 from ..streaming.monitor import heartbeat, kept_apart, lag, landing_warnings, run_folder
 
 START_SECONDS = 120.0
@@ -35,15 +35,21 @@ def start_stream(config: Config, master: str | None) -> str:
     """Start the stream in the background, wait until it runs, and say what runs.
 
     Raises:
+        ConfigurationError: the code runs from no checkout.
         LockedError: a stream runs already; the message names it.
         NotStartedError: it ended at once.
     """
+    project = checkout()
+    if project is None:
+        raise ConfigurationError(
+            "the stream is started in the background by scripts of a checkout; here: cloudlake stream run"
+        )
     with process_lock(config.lake, "stream", "start"):
         before = heartbeat(config.lake).get("run_id")
     log = _fresh_log(config)
     where = ("--lake", str(config.lake.root), "--landing", str(config.landing), "--conf", str(config.conf))
     spark = ("--master", master) if master else ()
-    script = str(PROJECT_ROOT / "scripts" / "run_streaming_pipeline.sh")
+    script = str(project / "scripts" / "run_streaming_pipeline.sh")
     with log.open("a", encoding="utf-8") as out:
         from_here = out.tell()
         process = subprocess.Popen(
