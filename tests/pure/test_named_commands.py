@@ -16,10 +16,9 @@ SCRIPTS = {
     "run_batch_pipeline.sh": "batch",
     "run_streaming_pipeline.sh": "stream",
     "run_serving_layer.sh": "serve",
+    "run_dashboard.sh": "dashboard",
 }
 OF_SPARK = {"--master", "--spark-conf"}
-DECLARED_FIRST = {"query", "sql"}
-"""Commands that conf/queries.yaml names in its declarations, which are read with or without them."""
 WORDS = r"((?: (?:--?[a-z][\w-]*|[\w…]+))*)"
 A_COMMAND = re.compile(r"(?<![\w./-])(?:\.venv/bin/)?cloudlake ([a-z]\w*)" + WORDS)
 A_SCRIPT = re.compile(r"scripts/(\w+\.(?:sh|py))" + WORDS)
@@ -62,8 +61,6 @@ def wrong_in(text: str) -> list[str]:
             script = (ROOT / "scripts" / match[1]).read_text(encoding="utf-8")
             wrong += [f"{match[0]}: no {word}" for word in match[2].split() if word[:2] == "--" and word not in script]
     for said, command, rest in found:
-        if command in DECLARED_FIRST:
-            continue
         if command not in known:
             wrong.append(f"{said}: no such command")
             continue

@@ -48,6 +48,13 @@ def arrow_schema(table: Table) -> pa.Schema:
     return pa.schema(delta_schema(table).to_arrow())
 
 
+def bare(schema: pa.Schema) -> pa.Schema:
+    """Return a schema without its descriptions. A table keeps its own: delta-rs refuses rows that describe a column otherwise,
+    as those of every lake do that was made before somebody reworded conf/.
+    """
+    return pa.schema([field.remove_metadata() for field in schema])
+
+
 def arrow_type(text: str) -> pa.DataType:
     """Return Arrow's type for one written as DDL."""
     schema = Schema.from_json(json.dumps({"type": "struct", "fields": [field_json("x", parse_type(text), {})]}))

@@ -29,7 +29,7 @@ from deltalake.exceptions import DeltaError
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from pyarrow.parquet import filters_to_expression
 
-from ..contracts.schemas import arrow_schema, as_declared, delta_schema
+from ..contracts.schemas import arrow_schema, as_declared, bare, delta_schema
 from ..contracts.table import Table
 from ..errors import CloudlakeError
 from .duck import connected
@@ -544,7 +544,10 @@ class Lake:
         with table_lock(path):
             if transaction is None or not self.has_transaction(table.name, transaction):
                 write_deltalake(
-                    path, rows.cast(arrow_schema(table)), mode="append", commit_properties=noted(note, transaction)
+                    path,
+                    rows.cast(bare(arrow_schema(table))),
+                    mode="append",
+                    commit_properties=noted(note, transaction),
                 )
 
     def append_widening(self, rows: pa.Table, table: Table, *, note: Mapping[str, Any] | None = None) -> None:
@@ -580,6 +583,7 @@ class Lake:
             if rows is not None:
                 anew = stored.column_names != table.column_names
                 mode: Literal["overwrite"] | None = "overwrite" if anew else None
+                rows = rows if anew else rows.cast(bare(rows.schema))
                 write_deltalake(path, rows, mode="overwrite", schema_mode=mode, commit_properties=noted(note))
         return revision
 
@@ -602,7 +606,7 @@ class Lake:
             anew = where is None and stored != table.column_names
             write_deltalake(
                 path,
-                data,
+                data if anew else data.cast(bare(data.schema)),
                 mode="overwrite",
                 predicate=where,
                 schema_mode="overwrite" if anew else None,
