@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -18,17 +18,18 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ..common.config import Config
-from ..common.contracts.schemas import spark_schema
+from ..common.contracts.room import in_declared_types, numbers_named
 from ..common.contracts.table import Table
 from ..common.errors import QualityGateError
 from ..common.faults import crash_point
 from ..common.lake.tables import Lake
+from ..common.scd2.memory import recall
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
 from .gold import MARTS
 from .gold_refresh import Plan, inputs_for, note_of, plan, sql_list, within
 
-EVENTS = "silver.usage_events"
+EVENTS, USERS = "silver.usage_events", "silver.users"
 ROWS_PER_FILE = 100_000
 
 
@@ -53,6 +54,11 @@ class Pins:
         """`--as-of`, else the last closed day of the data, DATE(max(event_time) − 23 h); None where there are no events."""
         return self._as_of or self._newest[0]
 
+    @cached_property
+    def users_since(self) -> date | None:
+        """The date of the first snapshot of users, None where there is none."""
+        return users_since(self._lake)
+
     @property
     def load_id(self) -> int:
         """The largest load_id of the pinned events, 0 where there are none."""
@@ -75,13 +81,20 @@ class Pins:
         return closed.date(), int(lake.newest(EVENTS, "load_id", version))
 
 
+def users_since(lake: Lake) -> date | None:
+    """Return the date (UTC) of the first snapshot of users, as the history remembers it; None where there is none."""
+    times = recall(lake.path(USERS)).snapshots
+    first = min(times, default=None)
+    return first.astimezone(UTC).date() if isinstance(first, datetime) else None
+
+
 def build(
     sessions: Sessions, config: Config, table: Table, pins: Pins, *, run_id: str, full_reload: bool = False
 ) -> StepResult:
     """Bring one mart up to date: compute what its inputs' changes concern, check it, and replace it in one commit.
 
     Raises:
-        QualityGateError: the new state breaks its contract; the old one stays in force.
+        QualityGateError: the new state breaks its contract, or a number has no room in it; the old one stays in force.
     """
     lake, mart = config.lake, MARTS[table.name]
     lake.create(table)
@@ -92,6 +105,8 @@ def build(
         wanted |= {"date_source": pins.date_source, "as_of": str(day)}
         if day is None:
             return StepResult(skipped=True, message="no events yet, so no business date; name one with --as-of")
+    if mart.takes_users_since:
+        wanted |= {"users_since": str(pins.users_since) if pins.users_since else None}
     what = Plan(None, "--full-reload") if full_reload else plan(config, table, found, wanted)
     if what.is_nothing:
         return StepResult(skipped=True, message=what.reason)
@@ -100,9 +115,11 @@ def build(
     where = None if what.parts is None else f"{mart.part} IN ({sql_list(what.parts)})"
     rows = computed(sessions(), config, table, wanted, what)
     if mart.is_large:
-        count = _write_large(lake, rows, table, where, note)
+        with numbers_named(table):
+            count = _write_large(lake, rows, table, where, note)
     else:
-        small = rows.toArrow()
+        with numbers_named(table):
+            small = rows.toArrow()
         check(small, table)
         count = small.num_rows
         lake.replace_small(small, table, where=where, note=note)
@@ -133,11 +150,12 @@ def computed(spark: SparkSession, config: Config, table: Table, note: Mapping[st
     known = config.settings.definitions.model_dump() | table.parameters
     if mart.takes_as_of:
         known["as_of"] = date.fromisoformat(note["as_of"])
+    if mart.takes_users_since:
+        known["users_since"] = note["users_since"] and date.fromisoformat(note["users_since"])
     rows = mart.compute(*inputs, **mart.arguments(**known))
     if what.parts is not None:
         rows = rows.where(within(F.col(mart.part), mart.unit, what.parts))
-    schema = spark_schema(table)
-    return rows.select(*(F.col(name).cast(schema[name].dataType).alias(name) for name in table.column_names))
+    return in_declared_types(rows, table)
 
 
 def check(rows: pa.Table, table: Table) -> None:
@@ -165,6 +183,9 @@ def describe(config: Config, table: Table, as_of: date | None, full_reload: bool
             EVENTS in expected or found.get("date_source") != f"{EVENTS}@{config.lake.version(EVENTS)}"
         )
         wanted["as_of"] = None if moves else str(as_of or found.get("as_of"))
+    if mart.takes_users_since:
+        since = users_since(config.lake)
+        wanted["users_since"] = str(since) if since else None
     what = Plan(None, "--full-reload") if full_reload else plan(config, table, found, wanted, expected)
     if what.is_nothing:
         return f"skips it: {what.reason}"

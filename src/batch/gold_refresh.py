@@ -80,8 +80,8 @@ def plan(
         config: the lake and the contracts.
         table: the mart.
         found: the note that the mart carries, {} where it was never built.
-        wanted: the note that the mart will carry: `inputs` (table → version), `fingerprint`, and `as_of` where the
-            mart depends on the business date.
+        wanted: the note that the mart will carry: `inputs` (table → version), `fingerprint`, and `as_of` and
+            `users_since` where the mart depends on them.
         expected: inputs that will have changed by then.
     """
     expected = expected or {}
@@ -92,6 +92,8 @@ def plan(
     mart = MARTS[table.name]
     if mart.takes_as_of and found.get("as_of") != wanted.get("as_of"):
         return Plan(None, f"business date {found.get('as_of')} → {wanted.get('as_of') or 'what the new events say'}")
+    if mart.takes_users_since and found.get("users_since") != wanted.get("users_since"):
+        return Plan(None, f"first snapshot of users {found.get('users_since')} → {wanted.get('users_since')}")
     built = found.get("inputs", {})
     moved = [name for name, version in wanted["inputs"].items() if built.get(name) != version or name in expected]
     if not moved:

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from .config import Config
+from .contracts.room import arrow_in_declared_types
 from .contracts.schemas import arrow_schema, as_declared
 from .contracts.table import Table
 from .lake.duck import connected
@@ -102,10 +103,14 @@ def read_pinned(config: Config, table: str, version: int, filters: Sequence[tupl
 
 
 def answer(table: Table, sql: str, views: Mapping[str, pa.Table]) -> pa.Table:
-    """Compute a table from small views with DuckDB, in UTC, and bring it to the columns of its contract."""
+    """Compute a table from small views with DuckDB, in UTC, and bring it to the columns of its contract.
+
+    Raises:
+        QualityGateError: a number has no room in its column.
+    """
     with connected(**views) as connection:
         found = connection.sql(sql).to_arrow_table()
-    return found.select(table.column_names).cast(arrow_schema(table))
+    return arrow_in_declared_types(found, table)
 
 
 def org_daily_usage(config: Config, pins: Pins, since: date | None = None) -> pa.Table:
@@ -119,12 +124,15 @@ def org_daily_usage(config: Config, pins: Pins, since: date | None = None) -> pa
         "batch": read_pinned(config, BATCH_VIEW, pins.gold_version, by_date),
         "speed": read_pinned(config, SPEED_VIEW, pins.speed_version, by_load),
     }
-    return answer(table, daily_sql(table), views)
+    return answer(table, daily_sql(table, wide=True), views)
 
 
-def daily_sql(table: Table, batch: str = "batch", speed: str = "speed") -> str:
-    """Return the SQL of serving.org_daily_usage (`table`) over the batch view and the increments that came after it."""
-    return _DAILY.format(measures=", ".join(MEASURES), sums=_sums(table), batch=batch, speed=speed)
+def daily_sql(table: Table, batch: str = "batch", speed: str = "speed", *, wide: bool = False) -> str:
+    """Return the SQL of serving.org_daily_usage (`table`) over the batch view and the increments that came after it.
+
+    `wide` sums keep the type that DuckDB adds them in, so that the reader can tell by name what has no room.
+    """
+    return _DAILY.format(measures=", ".join(MEASURES), sums=_sums(table, wide), batch=batch, speed=speed)
 
 
 def usage_windows(config: Config, pins: Pins) -> pa.Table:
@@ -135,14 +143,14 @@ def usage_windows(config: Config, pins: Pins) -> pa.Table:
         return arrow_schema(table).empty_table()
     since = newest - timedelta(hours=config.stream.live.hours)
     speed = read_pinned(config, SPEED_VIEW, pins.speed_version, [("bucket_start", ">", since)])
-    return answer(table, windows_sql(config), {"speed": speed})
+    return answer(table, windows_sql(config, wide=True), {"speed": speed})
 
 
-def windows_sql(config: Config, speed: str = "speed") -> str:
-    """Return the SQL of serving.usage_windows over the increments, the newest of them among these."""
+def windows_sql(config: Config, speed: str = "speed", *, wide: bool = False) -> str:
+    """Return the SQL of serving.usage_windows over the increments, the newest of them among these; `wide` as above."""
     live = config.stream.live
     return _WINDOWS.format(
-        sums=_sums(config.registry[WINDOWS]),
+        sums=_sums(config.registry[WINDOWS], wide),
         slide=live.slide_minutes * _MINUTE,
         length=live.window_minutes * _MINUTE,
         steps=live.window_minutes // live.slide_minutes,
@@ -152,5 +160,7 @@ def windows_sql(config: Config, speed: str = "speed") -> str:
     )
 
 
-def _sums(table: Table) -> str:
+def _sums(table: Table, wide: bool) -> str:
+    if wide:
+        return ", ".join(f"sum({name}) AS {name}" for name in MEASURES)
     return ", ".join(f"CAST(sum({name}) AS {table.columns[name].type}) AS {name}" for name in MEASURES)

@@ -6,10 +6,11 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from cloudlake.batch.gold import anomalies
+from cloudlake.batch.gold import MARTS, anomalies
 from cloudlake.common.config import load_config
 from hand_made import table
-from pyspark.sql import Row, SparkSession
+from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import functions as F
 
 DAY = date(2025, 8, 20)
 EVENTS = (
@@ -136,3 +137,25 @@ def test_a_spike_costs_far_more_than_its_like_in_that_month(spark: SparkSession)
     assert (spike["month"], spike["median_usd"], spike["excess_usd"]) == (date(2025, 8, 1), 3, Decimal("12.000001"))
     assert (spike["org_id"], spike["resource_id"], spike["source_file"]) == ("o1", None, "file")
     assert found["ten above"]["excess_usd"] == 10
+
+
+def test_one_late_event_rebuilds_the_days_whose_baseline_it_is_part_of(spark: SparkSession) -> None:
+    """The mart with only the parts that the plan names rebuilt equals the mart rebuilt whole."""
+    mart, source = MARTS["gold.cost_anomalies"], "gold.org_daily_usage_by_service"
+    wanted = parameters("gold.cost_anomalies")
+    late = DAY - timedelta(days=9)
+    days = [DAY - timedelta(days=back) for back in range(60)]
+    rows = [("o", day, "compute", str(1 + day.day)) for day in days if day != late]
+    columns = "org_id string, usage_date date, service string, cost_usd decimal(28,6)"
+    before, after = (table(spark, columns, [*rows, *more]) for more in ([], [("o", late, "compute", "900")]))
+    nothing = table(spark, EVENTS, [])
+
+    def told(daily: DataFrame) -> dict[date, Row]:
+        return {row["usage_date"]: row for row in anomalies.cost_anomalies(daily, nothing, **wanted).collect()}
+
+    parts = mart.parts(source, {late}, wanted)
+    needed = mart.needs(source, parts, wanted)
+    rebuilt = told(after.where(F.col("usage_date").isin(sorted(needed))))
+    whole, kept = told(after), told(before)
+    assert kept | {day: row for day, row in rebuilt.items() if day in parts} == whole
+    assert {day for day in whole if whole[day] != kept.get(day)} > {late, DAY}

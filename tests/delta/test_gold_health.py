@@ -57,6 +57,7 @@ def test_contributions_explain_the_score_and_missing_components_leave_their_weig
         known("rounded", costs=(100, 100), since=58, relationship="33.3", months=(("10", True), ("10", False))),
         known("middling", costs=(0, -5), logins=(10, 2), tickets=(2, 1, 0), survey=5, months=(("10", False),)),
         known("new", costs=(10, 0), months=(("10", False), ("-10", False))),
+        known("free", months=(("0", False),)),
     ]  # fmt: skip
     rules = health.Health(**PARAMETERS["health"])
     scored = health.with_health(spark.createDataFrame(rows, KNOWN), PARAMETERS["cost_days"], rules)
@@ -80,9 +81,12 @@ def test_contributions_explain_the_score_and_missing_components_leave_their_weig
     assert told("rounded") == [missing, missing, (100, 50), (66.65, 33.33), missing]
     assert told("middling") == [missing, (50, 16.67), (50, 16.67), (50, 16.67), missing]
     assert told("new") == [(100, 55.56), missing, (100, 44.44), missing, missing]
+    # Billed nothing at all is judged, with or without a month to compare with.
+    assert told("free") == [missing, missing, (100, 57.14), missing, (0, 0)]
     assert {org: (float(row["health_score"]), row["health_band"]) for org, row in found.items()} == {
         "everything": (80.67, "healthy"), "nothing": (100, "healthy"), "clamped": (22.5, "at_risk"),
         "rounded": (83.33, "healthy"), "middling": (50.01, "watch"), "new": (100, "healthy"),
+        "free": (57.14, "watch"),
     }  # fmt: skip
     assert [part["why"] for part in found["everything"]["health_components"]] == [
         "net cost of 150.00 USD in the last 30 days, 100.00 USD in the 30 before",

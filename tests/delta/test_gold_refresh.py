@@ -16,6 +16,7 @@ from cloudlake.common.steps import Expected
 from deltalake import DeltaTable, write_deltalake
 
 EVENTS, DAILY, BY_SERVICE = "silver.usage_events", "gold.usage_daily", "gold.org_daily_usage_by_service"
+ANOMALIES = "gold.cost_anomalies"
 REVENUE, INVOICES = "gold.revenue_by_org_month", "silver.billing_monthly"
 
 
@@ -101,6 +102,30 @@ def test_a_month_is_rebuilt_with_the_one_that_grows_from_it(config: Config) -> N
     assert planned(config, REVENUE).parts == {date(2025, 12, 1), date(2026, 1, 1)}
 
 
+def test_a_mart_of_two_split_inputs_is_rebuilt_where_either_moved(config: Config) -> None:
+    """And a day of the costs with the days of whose baseline it is a part."""
+    config.lake.create(config.registry[EVENTS])
+    append(config, BY_SERVICE, [daily("2025-06-01")])
+    built(config, ANOMALIES)
+    late = {"event_id": "e", "usage_date": date(2025, 3, 1), "load_id": 1}
+    append(config, EVENTS, [late])
+    assert planned(config, ANOMALIES).parts == {date(2025, 3, 1)}
+    append(config, BY_SERVICE, [daily("2025-07-01")])
+    window = {date(2025, 7, 1) + timedelta(days=step) for step in range(57)}
+    assert planned(config, ANOMALIES).parts == {date(2025, 3, 1)} | window
+
+
+def test_a_first_snapshot_of_users_told_late_rebuilds_what_depends_on_it(config: Config) -> None:
+    history = "gold.customer_history"
+    for name in config.registry[history].inputs:
+        config.lake.create(config.registry[name])
+    since = {"as_of": "2025-08-30", "users_since": "2025-08-01"}
+    built(config, history, **since)
+    assert planned(config, history, **since).is_nothing
+    found = planned(config, history, **since | {"users_since": "2025-07-01"})
+    assert found.parts is None and found.reason == "first snapshot of users 2025-08-01 → 2025-07-01"
+
+
 def test_the_business_date_rebuilds_the_marts_that_depend_on_it(config: Config) -> None:
     tickets = "gold.tickets_by_org_date"
     config.lake.create(config.registry["silver.support_tickets"])
@@ -130,7 +155,9 @@ def test_what_a_part_needs_is_what_touches_it() -> None:
         for day in days:
             own = day if unit == "day" else months_later(day, 0)
             assert all(own in mart.needs("in", {part}, {}) for part in mart.parts("in", {day}, {}))
-            assert own not in mart.needs("in", {max(mart.parts("in", {day}, {})) + timedelta(days=40)}, {}) or ahead > 39
+            assert (
+                own not in mart.needs("in", {max(mart.parts("in", {day}, {})) + timedelta(days=40)}, {}) or ahead > 39
+            )
 
 
 def test_each_split_mart_names_its_own_date_and_its_inputs_dates() -> None:

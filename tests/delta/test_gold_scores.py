@@ -43,7 +43,11 @@ def inputs(spark: SparkSession) -> dict[str, DataFrame]:
         ("old", date(2025, 9, 1), "compute", Decimal(777), None, False),  # after the business date
     ]
     tickets = [
-        ("old", "critical", at(8, 9), at(8, 20), 4, True),
+        ("old", "critical", at(8, 9), at(8, 20), 1, True),
+        # Rated when it was resolved, and over 90 days old from the 18th on.
+        ("old", "low", at(5, 20), at(8, 9), 4, True),
+        # Rated after the business date: nobody knew of it.
+        ("back", "low", at(8, 3), at(9, 1), 5, False),
         ("old", "low", at(8, 25), None, 2, False),
         ("old", "critical", at(9, 1), None, 1, True),
     ]
@@ -87,7 +91,8 @@ def test_history_says_on_each_sunday_what_was_known_at_its_end(spark: SparkSessi
     parameters = load_config().registry["gold.customer_history"].parameters
     of_the_day = {"as_of": A, "cost_days": parameters["cost_days"]}
     health = {"survey_scale": "0..10", "health": parameters["health"]}
-    rows = scores.customer_history(**frames, **of_the_day, **health, rfm=parameters["rfm"]).collect()
+    rules = of_the_day | health | {"rfm": parameters["rfm"]}
+    rows = scores.customer_history(**frames, **rules, users_since=date(2025, 8, 3)).collect()
     history = {(row["org_id"], row["week_ending"]): row for row in rows}
     weeks = [date(2025, 7, 6) + timedelta(days=7 * week) for week in range(9)]
     assert {week for org, week in history if org == "old"} == set(weeks), "from the week of the first usage to A"
@@ -122,6 +127,8 @@ def test_history_says_on_each_sunday_what_was_known_at_its_end(spark: SparkSessi
     assert [told(week)["engagement"][1][:6] for week in (date(2025, 8, 3), date(2025, 8, 17), date(2025, 8, 24), A)] == [
         "1 of 2", "1 of 2", "0 of 2", "1 of 2",
     ]  # fmt: skip
+    # Users were first told of on August 3, though their versions reach back to 1970.
+    assert told(date(2025, 7, 27))["engagement"] == (None, "nothing was known of users yet")
     assert (before["support"][0], after["support"][0], last["support"][0]) == (0, 0, 50)
     assert before["support"][1].endswith("1 high or critical open")
     assert after["support"][1] == "1 of 1 tickets of 90 days in breach; 0 high or critical open"
@@ -144,4 +151,15 @@ def test_surveys_may_be_on_the_other_scale_and_without_usage_there_is_no_history
     assert [part["score"] for part in components["back"]] == [100, None, 100, None, None]
     nothing = frames | {"costs": frames["costs"].limit(0)}
     rules = {"rfm": parameters["rfm"], "health": parameters["health"]}
-    assert scores.customer_history(**nothing, **of_the_day, **rules).isEmpty()
+    assert scores.customer_history(**nothing, **of_the_day, **rules, users_since=A).isEmpty()
+
+
+def test_the_business_date_knows_the_users_though_they_were_told_of_later(spark: SparkSession) -> None:
+    parameters = load_config().registry["gold.customer_history"].parameters
+    rules = {name: parameters[name] for name in ("cost_days", "rfm", "health")}
+    # As from one flat export, loaded long after the business date.
+    rows = scores.customer_history(
+        **inputs(spark), **rules, as_of=A, survey_scale="0..10", users_since=date(2026, 3, 1)
+    ).collect()
+    known = {row["week_ending"]: row["health_components"][1]["score"] for row in rows if row["org_id"] == "old"}
+    assert [week for week, score in known.items() if score is not None] == [A]

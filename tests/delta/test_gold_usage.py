@@ -6,6 +6,7 @@ from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
+import pytest
 from cloudlake.batch.gold import definitions, trends, usage_marts
 from hand_made import table
 from pyspark.sql import DataFrame, SparkSession
@@ -50,6 +51,8 @@ def test_a_quotient_is_rounded_once_and_half_away_from_zero(spark: SparkSession)
             ("499999.999999", "1000000000000", "0"),
             ("500000", "1000000000000", "0.000001"),
             ("123456789012345.678901", "0.5", "246913578024691.357802"),
+            ("9999999999999999.999999", "0.999999", "10000010000010000.009999"),
+            ("999999999999999999999.999999", "999999999999999999999.999998", "1"),
             ("1", "0", None),
             ("1", None, None),
             (None, "1", None),
@@ -91,7 +94,9 @@ def test_tokens_have_a_price_only_where_some_were_reported(spark: SparkSession) 
         ],
     )
     kept = ("genai_tokens", "requests", "cost_usd", "token_cost_usd", "cost_per_1k_tokens")
-    found = {row["usage_date"].day: [row[k] for k in kept] for row in usage_marts.genai_tokens_by_org_date(rows).collect()}
+    found = {
+        row["usage_date"].day: [row[k] for k in kept] for row in usage_marts.genai_tokens_by_org_date(rows).collect()
+    }
     assert found == {
         1: [700, 3, Decimal("10.6"), Decimal("1.6"), Decimal("2.285714")],
         2: [None, 0, 9, 0, None],
@@ -112,6 +117,8 @@ def test_carbon_is_measured_against_the_cost_that_reports_it(spark: SparkSession
             ("2025-07-31", "o1", "compute", "us-east", None, 1, 0, "0"),
             ("2025-08-01", "o1", "compute", "us-east", None, 1, 0, "0"),
             ("2025-09-01", "o1", "compute", "us-east", "0.1", 1, 1, "0"),
+            ("2025-10-01", "o1", "compute", "us-east", "0.000000002", 1, 1, "3"),
+            ("2025-11-01", "o1", "compute", "us-east", "0.000000003", 1, 1, "2"),
         ],
     )
     others = {
@@ -123,6 +130,8 @@ def test_carbon_is_measured_against_the_cost_that_reports_it(spark: SparkSession
         7: [Decimal("0.5"), 4, 1, 2, 25.0, Decimal("0.25")],
         8: [None, 1, 0, 0, 0.0, None],
         9: [Decimal("0.1"), 1, 1, 0, 100.0, None],
+        10: [Decimal("0.000000002"), 1, 1, 3, 100.0, Decimal("0.000000001")],
+        11: [Decimal("0.000000003"), 1, 1, 2, 100.0, Decimal("0.000000002")],
     }
 
 
@@ -189,3 +198,16 @@ def test_a_service_has_share_rank_and_tier_among_all_of_its_month(spark: SparkSe
     assert (june["covered_days"], june["is_partial"], june["cost_per_day"]) == (30, False, 100)
     assert (august["covered_days"], august["is_partial"], august["cost_per_day"]) == (0, True, None)
     assert august["cost_share_pct"] is None
+
+
+def test_a_service_that_was_absent_for_a_month_has_no_growth(spark: SparkSession) -> None:
+    rows: list[tuple[Any, ...]] = [
+        (day, "o1", "seldom", "x", "31") for day in ("2025-06-01", "2025-08-01", "2025-09-01")
+    ]
+    rows += [("2025-07-01", "o1", "always", "x", "1")]
+    mart = trends.service_performance(daily(spark, rows), as_of=date(2025, 9, 30), tiers=TIERS)
+    growth = {
+        row["month"].month: (row["growth_pct"], row["tier"]) for row in mart.collect() if row["service"] == "seldom"
+    }
+    assert (growth[6], growth[8]) == ((None, None), (None, None))
+    assert growth[9][0] == pytest.approx(100 / 30) and growth[9][1] == "strong"

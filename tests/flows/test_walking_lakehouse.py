@@ -15,7 +15,7 @@ import pyarrow as pa
 import pytest
 from cloudlake.common.config import Config
 from cloudlake.runs.record import reconciliation
-from cloudlake.serving import connect, published
+from cloudlake.serving import connect, live_customers, published
 from deltalake import DeltaTable
 from flow import (
     ROOT,
@@ -28,6 +28,7 @@ from flow import (
     opened,
     versions,
 )
+from marts_agree import disagreements
 from nbclient import NotebookClient
 from oracle import GOLD, RECORDS, Oracle, assert_same, without_field
 from pyspark.sql import SparkSession
@@ -116,6 +117,17 @@ def test_gold_and_serving_are_read_without_spark(config: Config) -> None:
             assert told.num_rows == config.lake.read_small(table.name).num_rows, table.name
             protocol = DeltaTable(config.lake.path(table.name)).protocol()
             assert protocol.min_reader_version == 1, f"{table.name} needs a feature that other readers lack"
+
+
+def test_marts_that_state_the_same_fact_say_the_same(config: Config) -> None:
+    with connect(config) as reader:
+        reader.register("live", live_customers(config))
+        assert disagreements(reader) == []
+        # What would tell of a difference does.
+        shifted = "SELECT * REPLACE (open_critical_tickets + 1 AS open_critical_tickets) FROM gold.customer_summary"
+        reader.execute(f"CREATE TABLE wrong AS {shifted}")
+        reader.execute("CREATE OR REPLACE VIEW gold.customer_summary AS FROM wrong")
+        assert {fault.partition(" of ")[0] for fault in disagreements(reader)} == {"open critical tickets"}
 
 
 def test_nothing_personal_is_in_gold_or_serving(config: Config) -> None:
@@ -222,7 +234,9 @@ def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(
 
 
 def test_a_full_reload_gives_the_same_tables(spark: SparkSession, config: Config) -> None:
-    tables = [f"silver.{name}" for name in ("users", *RECORDS, "usage_events")] + [t.name for t in config.registry.layer("gold")]
+    tables = [f"silver.{name}" for name in ("users", *RECORDS, "usage_events")] + [
+        t.name for t in config.registry.layer("gold")
+    ]
 
     def rows(name: str) -> pa.Table:
         found = config.lake.read_small(name)

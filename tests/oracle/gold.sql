@@ -89,8 +89,8 @@ WITH usage AS (
     SELECT org_id, count(*) AS users, count(*) FILTER (active) AS active_users FROM silver_users GROUP BY org_id
 ), tickets AS (
     SELECT org_id, count(*) AS tickets,
-        count(*) FILTER (severity = 'critical' AND resolved_at IS NULL) AS open_critical
-    FROM silver_support_tickets GROUP BY org_id
+        count(*) FILTER (severity = 'critical' AND NOT coalesce(CAST(resolved_at AS DATE) <= a, false)) AS open_critical
+    FROM silver_support_tickets, business_date WHERE CAST(created_at AS DATE) <= a GROUP BY org_id
 ), surveys AS (
     SELECT org_id, arg_max(nps_score_reported, survey_date) AS last_nps,
         ratio(sum(nps_score_reported), count(*)) AS mean_nps

@@ -57,7 +57,9 @@ WITH people AS (
     FROM versions u
     JOIN moments m ON NOT m.is_now AND in_force(u.valid_from, u.valid_to, m.as_of)
     JOIN read_users r USING (source_file, row_no)
-    WHERE u.master = 'users'
+    -- Of the weeks before the first snapshot nobody knows who logged in; of A itself one does.
+    WHERE u.master = 'users' AND (m.as_of = (SELECT a FROM business_date)
+        OR m.as_of >= (SELECT CAST(min(snapshot_at) AS DATE) FROM told_snapshots WHERE master = 'users'))
 )
 SELECT moment, org_id,
     count(*) FILTER (active) AS active_users,
@@ -136,8 +138,8 @@ WITH tickets AS (
         count(*) FILTER (CAST(created_at AS DATE) >= as_of - 89 AND sla_breached) AS breached,
         count(*) FILTER (severity IN ('high', 'critical') AND NOT coalesce(CAST(resolved_at AS DATE) <= as_of, false))
             AS severe_open,
-        sum(csat) FILTER (CAST(created_at AS DATE) >= as_of - 89) AS csat_total,
-        count(csat) FILTER (CAST(created_at AS DATE) >= as_of - 89) AS csat_count
+        sum(csat) FILTER (CAST(created_at AS DATE) >= as_of - 89 AND CAST(resolved_at AS DATE) <= as_of) AS csat_total,
+        count(csat) FILTER (CAST(created_at AS DATE) >= as_of - 89 AND CAST(resolved_at AS DATE) <= as_of) AS csat_count
     FROM silver_support_tickets t JOIN moments m ON CAST(t.created_at AS DATE) <= m.as_of
     GROUP BY ALL
 ), surveys AS (

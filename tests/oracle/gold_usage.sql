@@ -135,9 +135,10 @@ WITH months AS (
     GROUP BY ALL
 )
 SELECT *, 100 * ratio(carbon_events, events) AS coverage_pct,
-    -- Carbon counts in billionths, cost in millionths.
-    CAST(from_micros(away(CAST(replace(CAST(carbon_kg AS VARCHAR), '.', '') AS HUGEINT) * 1000,
-                          micros(carbon_cost_usd))) AS DECIMAL(30, 6)) AS carbon_kg_per_usd
+    -- Carbon counts in billionths, cost in millionths; the answer in billionths again.
+    CAST(try_cast(away(CAST(replace(CAST(carbon_kg AS VARCHAR), '.', '') AS HUGEINT) * 1000000,
+                       micros(carbon_cost_usd)) AS DECIMAL(29, 0)) * CAST(0.000000001 AS DECIMAL(9, 9))
+         AS DECIMAL(30, 9)) AS carbon_kg_per_usd
 FROM months;
 
 -- Facts meet the resource as it is now; a state that nobody told is neither running nor inactive.

@@ -1,8 +1,9 @@
 """Gold: pure functions, silver in, marts out.
 
 A mart's function takes the inputs of its contract in their order, and by keyword what its signature names: `as_of`
-(the business date), a definition of conf/lake.yaml (`survey_scale`), and the parameters of its contract in
-conf/gold.yaml. It returns rows with the contract's columns; the runner casts them to the declared types.
+(the business date), `users_since` (the date of the first snapshot of users), a definition of conf/lake.yaml
+(`survey_scale`), and the parameters of its contract in conf/gold.yaml. It returns rows with the contract's columns; the
+runner brings them to the declared types.
 """
 
 from __future__ import annotations
@@ -73,6 +74,11 @@ class Mart:
     def takes_as_of(self) -> bool:
         """Whether the mart depends on the business date."""
         return "as_of" in self.keywords
+
+    @property
+    def takes_users_since(self) -> bool:
+        """Whether the mart depends on when users were first told of."""
+        return "users_since" in self.keywords
 
     def arguments(self, **known: Any) -> dict[str, Any]:
         """Return those of the known arguments that the function takes."""

@@ -43,7 +43,7 @@ def cost_anomalies(
     normal = F.when(is_enough, once(F.sort_array("_baseline"), lambda costs: _normal(costs, mad_floor_usd)))
     rows = rows.select(*KEY, "cost_usd", "baseline_days", F.explode(F.array(normal)).alias("_normal"))
     rows = rows.select(*KEY, "cost_usd", "baseline_days", "_normal.*")
-    impact = (F.col("cost_usd") - F.col("expected_usd")).cast("decimal(28,6)")
+    impact = F.col("cost_usd") - F.col("expected_usd")
     is_anomaly = (
         (exact(mad_factor) * impact > exact(mad_limit) * F.col("mad_usd"))
         & (impact >= exact(least_impact_usd))
@@ -74,7 +74,7 @@ def _normal(costs: Column, mad_floor_usd: float) -> Column:
         distances = F.sort_array(F.transform(differences, F.abs))
         return F.struct(
             expected.alias("expected_usd"),
-            F.greatest(median(distances), exact(mad_floor_usd)).cast("decimal(28,6)").alias("mad_usd"),
+            F.greatest(median(distances), exact(mad_floor_usd)).cast("decimal(30,6)").alias("mad_usd"),
             nearest_rank(costs, 99).alias("p99"),
             F.transform(differences, lambda difference: difference.cast("double")).alias("differences"),
         )

@@ -23,9 +23,10 @@ def customer_summary(
 ) -> DataFrame:
     """One row for each current organisation: counts and sums are 0, dates and scores NULL, where there is nothing.
 
-    `last_nps` is the score of the newest survey that reports one, as reported; `mean_nps` the mean of those scores.
+    `tickets` is gold.tickets_by_org_date, so that what is open at the business date is said once. `last_nps` is the
+    score of the newest survey that reports one, as reported; `mean_nps` the mean of those scores.
     """
-    is_open_critical = (F.col("severity") == "critical") & (F.col("status") == "open")
+    open_critical = F.when(F.col("severity") == "critical", F.col("open"))
     scored = surveys.where("nps_score_reported IS NOT NULL")
     parts = [
         usage.groupBy("org_id").agg(
@@ -39,8 +40,7 @@ def customer_summary(
         .groupBy("org_id")
         .agg(F.count(F.lit(1)).alias("users"), F.count_if("active").alias("active_users")),
         tickets.groupBy("org_id").agg(
-            F.count(F.lit(1)).alias("tickets"),
-            F.count_if(F.coalesce(is_open_critical, F.lit(False))).alias("open_critical_tickets"),
+            F.sum("tickets").alias("tickets"), F.sum(open_critical).alias("open_critical_tickets")
         ),
         scored.groupBy("org_id").agg(
             F.max_by("nps_score_reported", "survey_date").alias("last_nps"),
@@ -94,7 +94,7 @@ def customer_360(
     `usage` is gold.usage_daily, `tickets` gold.tickets_by_org_date.
     """
     day = F.lit(as_of)
-    recent_usage = usage.where(last_days(F.col("usage_date"), 30, day)).groupBy("org_id").agg(*sum_measures())
+    recent_usage = usage.where(last_days(F.col("usage_date"), 30, day)).groupBy("org_id").agg(*sum_measures(wide=True))
     recent_tickets = tickets.where(last_days(F.col("date"), 30, day)).groupBy("org_id")
     ticket_counts = ("tickets", "resolved", "sla_breached")
     parts = [

@@ -12,7 +12,7 @@ IS_CURRENT = "is_current AND NOT is_deleted"
 """The condition for the version of a master that is in force."""
 
 
-def exact(number: float | str) -> Column:
+def exact(number: float | str | Decimal) -> Column:
     """Return a number of conf/ as the decimal it is written as, so that a comparison with money is exact."""
     return F.lit(Decimal(str(number)))
 
@@ -41,20 +41,26 @@ def share_pct(part: Column, whole: Column) -> Column:
     return 100.0 * part.cast("double") / F.nullif(whole.cast("double"), F.lit(0.0))
 
 
-def quotient(amount: Column, by: Column) -> Column:
-    """Return amount ÷ by to 6 places, rounded once, half away from zero; NULL where `by` is 0.
+def quotient(amount: Column, by: Column, places: int = 6) -> Column:
+    """Return amount ÷ by to so many places, rounded once, half away from zero; NULL where `by` is 0.
 
-    Spark rounds a quotient to the places its type happens to have, so that a second rounding to 6 can go wrong; here
-    the remainder decides. Both are decimals or whole numbers, below 10¹⁵.
+    Spark rounds a quotient to the places its type happens to have, so that a second rounding can go wrong; here the
+    whole part and the remainder are divided apart, and what is left of the remainder decides. Every step has a type
+    that is exact: Spark shortens the places of a result that might need more than 38 digits.
+
+    `amount` has up to 28 digits before the point, `by` up to 21 (to 9 places: 18), both up to 9 after it. The result
+    has room for 31 digits before the point (to 9 places: 28); the reader brings it to its own type.
     """
-    wide = "decimal(30,9)"
-    divisor = F.nullif(F.abs(by.cast(wide)), F.lit(0).cast(wide))
-    dividend = (F.abs(amount.cast(wide)) * F.lit(1_000_000)).cast("decimal(38,9)")
+    kind, result = "decimal(37,9)", f"decimal(37,{places})"
+    divisor = F.nullif(F.abs(by.cast(kind)), F.lit(0).cast(kind))
+    dividend = F.abs(amount.cast(kind))
     rest = dividend % divisor
-    whole = ((dividend - rest) / divisor).cast("decimal(30,0)")
-    rounded = whole + F.when(rest * F.lit(2) >= divisor, F.lit(1)).otherwise(F.lit(0))
-    is_negative = (amount < 0) != (by < 0)
-    return (F.when(is_negative, -rounded).otherwise(rounded) * F.lit(Decimal("0.000001"))).cast("decimal(28,6)")
+    shifted = (rest.cast(f"decimal({36 - places},9)") * F.lit(10**places)).cast(kind)
+    left = shifted % divisor
+    whole = ((dividend - rest) / divisor).cast("decimal(38,0)").cast(result)
+    steps = ((shifted - left) / divisor).cast("decimal(18,0)") + F.when(left + left >= divisor, 1).otherwise(0)
+    rounded = whole + steps.cast("decimal(18,0)") * exact(Decimal(1).scaleb(-places))
+    return F.when((amount < 0) != (by < 0), -rounded).otherwise(rounded)
 
 
 def median(values: Column) -> Column:

@@ -42,7 +42,8 @@ def health_measures(rules: Health) -> dict[str, Column]:
     """What is needed of the facts (customer_facts), beside the net costs."""
     is_recent = last_days(F.col("ticket_date"), rules.ticket_days, F.col("date"))
     has_login = last_days(F.col("login_date"), rules.login_days, F.col("date"))
-    rating = F.when(is_recent, F.col("csat"))
+    # A rating comes with the resolution; before it nobody knew it.
+    rating = F.when(is_recent & ~F.col("is_open"), F.col("csat"))
     survey = F.struct("survey_score", "reported_score", "survey_date")
     month = F.struct("billed_month", "revenue_usd", "is_suspect")
     return {
@@ -58,11 +59,14 @@ def health_measures(rules: Health) -> dict[str, Column]:
     }
 
 
-def with_health(customers: DataFrame, cost_days: int, rules: Health) -> DataFrame:
-    """Add health_score, health_band and health_components. Grain: date, org_id."""
+def with_health(customers: DataFrame, cost_days: int, rules: Health, users_known: Column | None = None) -> DataFrame:
+    """Add health_score, health_band and health_components. Grain: date, org_id.
+
+    `users_known` tells whether anything was known of users on the date; it always was where it is left out.
+    """
     components = {
         "usage": _usage(cost_days),
-        "engagement": _engagement(rules),
+        "engagement": _engagement(rules, F.lit(True) if users_known is None else users_known),
         "support": _support(rules),
         "satisfaction": _satisfaction(rules),
         "billing": _billing(),
@@ -94,8 +98,8 @@ def _with_operands(customers: DataFrame, cost_days: int, rules: Health) -> DataF
     """Add what the components divide, so that a quotient names columns: its terms stand in it several times."""
     recent, previous = F.col("recent_net_cost_usd"), F.col("previous_net_cost_usd")
     trusted = F.filter(F.slice("months", 2, F.size("months")), lambda month: ~month["is_suspect"])
-    nothing = F.lit(0).cast("decimal(28,6)")
-    total = F.aggregate("_earlier", nothing, lambda sum_, month: (sum_ + month["revenue_usd"]).cast("decimal(28,6)"))
+    nothing = F.lit(0).cast("decimal(38,6)")
+    total = F.aggregate("_earlier", nothing, lambda sum_, month: (sum_ + month["revenue_usd"]).cast("decimal(38,6)"))
     return customers.withColumns(
         {
             "_is_covered": F.coalesce(F.date_sub("date", 2 * cost_days - 1) >= F.col("data_since"), F.lit(False)),
@@ -161,14 +165,14 @@ def _usage(cost_days: int) -> Component:
     )
 
 
-def _engagement(rules: Health) -> Component:
+def _engagement(rules: Health, users_known: Column) -> Component:
     """100 × the share of active users that log in, of the share that is enough."""
     active, recent = F.col("active_users"), F.col("recent_logins")
     enough = f"{100 * rules.full_adoption_rate:g} %% are enough"
     said = F.format_string(f"%d of %d active users logged in within {rules.login_days} days; {enough}", recent, active)
     return Component(
-        score=quotient(100 * recent, active * exact(rules.full_adoption_rate)),
-        why=F.when(active > 0, said).otherwise("no active users"),
+        score=F.when(users_known, quotient(100 * recent, active * exact(rules.full_adoption_rate))),
+        why=F.when(~users_known, "nothing was known of users yet").when(active > 0, said).otherwise("no active users"),
     )
 
 

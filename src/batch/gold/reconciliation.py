@@ -33,8 +33,8 @@ def cost_billing_reconciliation(
         {
             "refused_cost_usd": F.coalesce("refused_cost_usd", zero),
             "usage_days": F.coalesce("usage_days", zero),
-            "difference_usd": (billed_usd - used_usd).cast("decimal(28,6)"),
-            "_larger": F.greatest(F.abs(billed_usd), F.abs(used_usd)).cast("decimal(28,6)"),
+            "difference_usd": billed_usd - used_usd,
+            "_larger": F.greatest(F.abs(billed_usd), F.abs(used_usd)),
         }
     )
     difference, larger = F.col("difference_usd"), F.col("_larger")

@@ -51,7 +51,7 @@ def revenue_monthly(invoices: DataFrame) -> DataFrame:
     revenue = F.array_sort(F.collect_list(F.struct("currency", "revenue_usd")))
     counts = ("invoices", "credit_notes", "fx_suspect_invoices", *_AMOUNTS)
     months = by_currency.groupBy("month").agg(
-        *(F.sum(name).cast(f"{'decimal(28,6)' if name in _AMOUNTS else 'bigint'}").alias(name) for name in counts),
+        *(F.sum(name).alias(name) for name in counts),
         F.size(F.array_distinct(F.flatten(F.collect_list("_orgs")))).alias("orgs_billed"),
         F.map_from_entries(revenue).alias("revenue_usd_by_currency"),
     )

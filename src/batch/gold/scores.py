@@ -76,6 +76,7 @@ def customer_history(
     revenue: DataFrame,
     *,
     as_of: date,
+    users_since: date | None,
     survey_scale: str,
     cost_days: int,
     rfm: Mapping[str, Any],
@@ -83,12 +84,15 @@ def customer_history(
 ) -> DataFrame:
     """One row for each Sunday up to the business date and each organisation in force at its end.
 
-    Only what was dated up to that Sunday counts; organisations and users are those of its end.
+    Only what was dated up to that Sunday counts; organisations and users are those of its end. Versions of users reach
+    back to before `users_since`, the date of their first snapshot, but a last login says nothing of those weeks: only
+    the business date itself takes the newest snapshot as known.
     """
     days, segments, scores = sundays(costs, as_of), Rfm(**rfm), Health(**health)
     facts = _all_facts(days, organisations, users, costs, tickets, surveys, revenue, survey_scale)
     measures = net_cost(cost_days) | rfm_measures(segments) | health_measures(scores)
-    rows = with_health(with_segment(known(facts, measures), segments), cost_days, scores)
+    users_known = F.col("date") >= F.least(F.lit(users_since).cast("date"), F.lit(as_of))
+    rows = with_health(with_segment(known(facts, measures), segments), cost_days, scores, users_known)
     return rows.withColumn("week_ending", F.col("date"))
 
 

@@ -26,7 +26,7 @@ def usage_trends(daily: DataFrame, *, as_of: date, day_growth_dates: int) -> Dat
     A day grows over the mean of the `day_growth_dates` dates before it, all of them covered; any other period over
     the one before.
     """
-    dates = daily.groupBy("usage_date", "service", "region").agg(*sum_measures())
+    dates = daily.groupBy("usage_date", "service", "region").agg(*sum_measures(wide=True))
     day = F.col("usage_date")
     starts = {"day": day, "week": F.trunc(day, "week"), "month": month_of(day), "quarter": F.trunc(day, "quarter")}
     slices = [
@@ -37,7 +37,9 @@ def usage_trends(daily: DataFrame, *, as_of: date, day_growth_dates: int) -> Dat
     ]  # fmt: skip
     keys = ("period_type", "period_start", "service", "region")
     sliced = dates.withColumn("_slice", F.explode(F.array(*slices)))
-    rows = sliced.groupBy(*(F.col(f"_slice.{key}").alias(key) for key in keys)).agg(*sum_measures(), _cost_until(as_of))
+    rows = sliced.groupBy(*(F.col(f"_slice.{key}").alias(key) for key in keys)).agg(
+        *sum_measures(wide=True), _cost_until(as_of)
+    )
     start = F.col("period_start")
     is_day = F.col("period_type") == "day"
     ends = {"week": F.date_add(start, 6), "month": F.last_day(start), "quarter": F.date_sub(F.add_months(start, 3), 1)}
@@ -93,7 +95,7 @@ def _by_period_type(values: Mapping[str, Column], day: Column) -> Column:
 def _cost_until(as_of: date) -> Column:
     """Return the sum of the cost of the covered dates."""
     until = F.when(F.col("usage_date") <= F.lit(as_of), F.col("cost_usd"))
-    return F.coalesce(F.sum(until), F.lit(0)).cast("decimal(28,6)").alias(_COST_COVERED)
+    return F.coalesce(F.sum(until), F.lit(0)).alias(_COST_COVERED)
 
 
 def _first_date(daily: DataFrame) -> DataFrame:

@@ -15,17 +15,17 @@ from .definitions import month_of, quotient, share_pct
 def usage_hourly(events: DataFrame) -> DataFrame:
     """One row for each usage_hour, org_id, service and region: the measures of silver.usage_events."""
     hour = F.date_trunc("hour", "event_time").alias("usage_hour")
-    return events.groupBy(hour, "usage_date", "org_id", "service", "region").agg(*measures())
+    return events.groupBy(hour, "usage_date", "org_id", "service", "region").agg(*measures(wide=True))
 
 
 def usage_daily(events: DataFrame) -> DataFrame:
     """One row for each usage_date, org_id, service and region: the measures of silver.usage_events."""
-    return events.groupBy("usage_date", "org_id", "service", "region").agg(*measures())
+    return events.groupBy("usage_date", "org_id", "service", "region").agg(*measures(wide=True))
 
 
 def org_daily_usage_by_service(daily: DataFrame) -> DataFrame:
     """One row for each org_id, usage_date and service: gold.usage_daily over all regions."""
-    return daily.groupBy("org_id", "usage_date", "service").agg(*sum_measures())
+    return daily.groupBy("org_id", "usage_date", "service").agg(*sum_measures(wide=True))
 
 
 def resource_daily_usage(events: DataFrame) -> DataFrame:
@@ -46,18 +46,20 @@ def genai_tokens_by_org_date(events: DataFrame) -> DataFrame:
     rows = events.where("service = 'genai'").withColumn(
         "token_cost_usd", F.when(F.col("genai_tokens").isNotNull(), F.col("cost_usd")).otherwise(F.lit(0))
     )
-    token_cost = F.sum("token_cost_usd").cast("decimal(28,6)").alias("token_cost_usd")
-    days = rows.groupBy("org_id", "usage_date").agg(*measures(), token_cost)
+    token_cost = F.sum("token_cost_usd").alias("token_cost_usd")
+    days = rows.groupBy("org_id", "usage_date").agg(*measures(wide=True), token_cost)
     price = quotient(F.col("token_cost_usd") * 1000, F.col("genai_tokens"))
     return days.select("org_id", "usage_date", *kept, "token_cost_usd", price.alias("cost_per_1k_tokens"))
 
 
 def carbon_footprint(daily: DataFrame) -> DataFrame:
     """One row for each month, org_id, service and region: carbon, how many events report it, and how much for a dollar."""
-    months = daily.groupBy(month_of("usage_date").alias("month"), "org_id", "service", "region").agg(*sum_measures())
+    months = daily.groupBy(month_of("usage_date").alias("month"), "org_id", "service", "region").agg(
+        *sum_measures(wide=True)
+    )
     return months.withColumns(
         {
             "coverage_pct": share_pct(F.col("carbon_events"), F.col("events")),
-            "carbon_kg_per_usd": quotient(F.col("carbon_kg"), F.col("carbon_cost_usd")),
+            "carbon_kg_per_usd": quotient(F.col("carbon_kg"), F.col("carbon_cost_usd"), places=9),
         }
     )

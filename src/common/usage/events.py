@@ -27,7 +27,7 @@ from pyspark.sql import functions as F
 from ..contracts.schemas import spark_type
 from ..contracts.table import Domain, Table
 from ..quality.rows import BLANKS, broken, folded
-from .sums import MEASURES, TOTALS, measure_sql
+from .sums import MEASURES, TOTALS, measure_sql, wide_sql
 from .versions import TIMESTAMP, VERSION, Renamed, Said, fields_behind, is_number, ways
 
 MAX_LINE_BYTES = 1 << 20
@@ -399,11 +399,16 @@ def _names(conditions: Mapping[str, Column]) -> Column:
 # --- measures -----------------------------------------------------------------------------------------------------
 
 
-def measures() -> list[Column]:
-    """Return the measures as aggregations over events (silver.usage_events)."""
-    return [F.expr(measure_sql(name, total)).alias(name) for name, (total, _) in TOTALS.items()]
+def measures(*, wide: bool = False) -> list[Column]:
+    """Return the measures as aggregations over events (silver.usage_events).
+
+    `wide` ones hold every sum, whatever its size; the reader brings them to the types that its contract declares.
+    """
+    read = wide_sql if wide else measure_sql
+    return [F.expr(read(name, total)).alias(name) for name, (total, _) in TOTALS.items()]
 
 
-def sum_measures(*without: str) -> list[Column]:
-    """Return the measures as sums over rows that carry them, except those named."""
-    return [F.expr(measure_sql(name, f"sum({name})")).alias(name) for name in MEASURES if name not in without]
+def sum_measures(*without: str, wide: bool = False) -> list[Column]:
+    """Return the measures as sums over rows that carry them, except those named; `wide` as in `measures`."""
+    read = wide_sql if wide else measure_sql
+    return [F.expr(read(name, f"sum({name})")).alias(name) for name in MEASURES if name not in without]

@@ -31,6 +31,16 @@ def measure_sql(name: str, total: str) -> str:
     return typed if name in _NULL_WHERE_UNREPORTED else f"coalesce({typed}, CAST(0 AS {kind}))"
 
 
+def wide_sql(name: str, total: str) -> str:
+    """Return the SQL (Spark) of a measure's sum with room for more than its type has.
+
+    Spark adds ten digits to a decimal that it sums, but a whole number's sum has no more room than the number.
+    """
+    is_whole = TOTALS[name][1] == "bigint"
+    roomy = total.replace(f"sum({name})", f"sum(CAST({name} AS DECIMAL(28,0)))") if is_whole else total
+    return roomy if name in _NULL_WHERE_UNREPORTED else f"coalesce({roomy}, 0)"
+
+
 def increments_sql(load_id: int) -> str:
     """Return the SQL (DuckDB) that sums a load's `events` to the rows of speed.usage_increments.
 
