@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import sys
 from argparse import Namespace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import ConfigurationError
 from .arguments import Commands, Parser, add_command, add_verbs, require_java, require_writable
+from .corrected_files import read_corrected
 
 if TYPE_CHECKING:
     from ..common.config import Config
@@ -185,34 +185,6 @@ def _report(config: Config, waiting: Sequence[Row], refused: Mapping[str, Sequen
     for reasons, count in why.most_common():
         print(f"  {count:,} {reasons}")
     return 1 if corrected and left else 0
-
-
-def read_corrected(path: Path) -> dict[str, Any]:
-    """Return quarantine_id → what stands in its place, from a corrected file.
-
-    JSON lines (or one array, as `quarantine list --json` prints it) or CSV, each with `quarantine_id` and either
-    `payload` (the line, or the row as an object) or the row's columns themselves.
-
-    Raises:
-        ConfigurationError: the file can't be read, or a row does not say which one it corrects.
-    """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        if path.suffix == ".csv":
-            found = list(csv.DictReader(text.splitlines(keepends=True), strict=True))
-        elif text.lstrip().startswith("["):
-            found = json.loads(text)
-        else:
-            found = [json.loads(line) for line in text.splitlines() if line.strip()]
-    except (OSError, ValueError, csv.Error) as error:
-        raise ConfigurationError(f"--file {path}: can't be read: {error}") from None
-    mended: dict[str, Any] = {}
-    for number, row in enumerate(found, start=1):
-        one = row.get("quarantine_id") if isinstance(row, dict) else None
-        if not one or one in mended:
-            raise ConfigurationError(f"--file {path}: row {number} {'repeats its' if one else 'has no'} quarantine_id")
-        mended[one] = row["payload"] if "payload" in row else {k: v for k, v in row.items() if k != "quarantine_id"}
-    return mended
 
 
 def _without_personal(config: Config, row: Row) -> Row:

@@ -11,7 +11,7 @@ from typing import Any
 from ..batch.silver import corrections
 from ..common.clock import new_run_id, now_utc
 from ..common.config import Config
-from ..common.contracts.table import Table
+from ..common.contracts.table import Table, fold
 from ..common.errors import ConfigurationError, did_you_mean
 from ..common.lake.locks import process_lock
 from ..common.quality import quarantine
@@ -58,8 +58,10 @@ def replay_refused(config: Config, waiting: Sequence[Row], mended: Mapping[str, 
                 with process_lock(config.lake, "stream", run_id):
                     refused |= events.replay(sessions(), config, lines, now=now_utc(), run_id=run_id)
             elif mended:
-                cells = {row["quarantine_id"]: _as_cells(mended, row) for row in mine}
                 silver = config.registry[table]
+                held = config.lake.column_names(f"bronze.{silver.short_name}")
+                columns = [name for name in held if not name.startswith("_")]
+                cells = {row["quarantine_id"]: _as_cells(mended, row, columns) for row in mine}
                 refused |= corrections.take(sessions(), config, silver, cells, now=now_utc(), run_id=run_id)
             else:
                 again[table] = [row["quarantine_id"] for row in mine]
@@ -100,15 +102,32 @@ def _as_line(mended: Mapping[str, Any], row: Row) -> str:
     return given if isinstance(given, str) else json.dumps(given, separators=(",", ":"), ensure_ascii=False)
 
 
-def _as_cells(mended: Mapping[str, Any], row: Row) -> Mapping[str, Any]:
+def _as_cells(mended: Mapping[str, Any], row: Row, columns: Sequence[str]) -> Mapping[str, Any]:
+    """Return a corrected row by the columns of its source, whose names may be written in other case or with blanks.
+
+    Raises:
+        ConfigurationError: it is no object, or names a column that the source does not have, or one twice.
+    """
+    one = row["quarantine_id"][:12]
     given = mended[row["quarantine_id"]]
     try:
         cells = json.loads(given) if isinstance(given, str) else given
     except ValueError:
         cells = None
     if not isinstance(cells, dict):
-        raise ConfigurationError(f"{row['quarantine_id'][:12]}: its payload is no JSON object of the row's columns")
-    return cells
+        raise ConfigurationError(f"{one}: its payload is no JSON object of the row's columns")
+    known = {fold(name): name for name in columns}
+    faults = [
+        f"{one}: '{name}' is no column of {row['table'].partition('.')[2]}{did_you_mean(name, columns)}"
+        for name in cells
+        if name not in columns and fold(name) not in known
+    ]
+    if faults:
+        raise ConfigurationError(faults)
+    named = {name if name in columns else known[fold(name)]: value for name, value in cells.items()}
+    if len(named) < len(cells):
+        raise ConfigurationError(f"{one}: a column stands twice: {', '.join(cells)}")
+    return named
 
 
 def quarantine_tables(config: Config, name: str | None = None) -> list[Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def contract(**extra: Any) -> Table:
         "amount": Column(description="amount", type="decimal(18,6)"),
         "stars": Column(description="stars", type="int", parse="decimal(20,6)"),
         "day": Column(description="day", type="date", source="date"),
-        "at": Column(description="time", type="timestamp"),
+        "at": Column(description="time", type="timestamp", beyond_limits="empty"),
         "flag": Column(description="flag", type="boolean"),
         "quality_flags": Column(description="flags", type="array<string>", derived=True),
     }
@@ -42,6 +43,7 @@ def contract(**extra: Any) -> Table:
     )  # fmt: skip
 
 
+LIMITS = (date(2000, 1, 1), date(2100, 1, 1))
 SOURCE = ["id", "region", "campaign", "amount", "stars", "date", "at", "flag"]
 
 
@@ -80,6 +82,16 @@ CASES: list[tuple[dict[str, str | None], dict[str, Any]]] = [
     ({"id": "offset", "at": "2025-07-01T02:00:00+02:00", "date": "2025-07-01"}, {"at": "2025-07-01 00:00:00", "reasons": "", "flags": ""}),
     ({"id": "date as time", "at": "2025-07-01", "date": "2025-07-01"}, {"at": "2025-07-01 00:00:00", "reasons": "", "flags": ""}),
     ({"id": "not a boolean", "flag": "maybe", "date": "2025-07-01"}, {"flag": None, "reasons": "flag_invalid", "flags": ""}),
+    ({"id": "nine digits up", "amount": "1E+999999999", "date": "2025-07-01"}, {"amount": None, "reasons": "amount_invalid"}),
+    ({"id": "nine digits down", "stars": "1e-999999999", "date": "2025-07-01"}, {"stars": None, "reasons": "stars_invalid"}),
+    ({"id": "many digits", "amount": "1" * 1_000_000, "date": "2025-07-01"}, {"amount": None, "reasons": "amount_invalid"}),
+    ({"id": "small exponent", "stars": "20E-1", "date": "2025-07-01"}, {"stars": "2", "reasons": "", "flags": ""}),
+    ({"id": "year one", "date": "0001-01-01"}, {"reasons": "day_out_of_range", "flags": ""}),
+    ({"id": "year 9999", "date": "9999-12-31"}, {"reasons": "day_out_of_range", "flags": ""}),
+    ({"id": "year 10000 in UTC", "at": "9999-12-31T23:59:59-14:00", "date": "2025-07-01"}, {"at": None, "reasons": "", "flags": "at_out_of_range"}),
+    ({"id": "year 0 in UTC", "at": "0001-01-01T00:00:00+14:00", "date": "2025-07-01"}, {"at": None, "reasons": "", "flags": "at_out_of_range"}),
+    ({"id": "epoch", "at": "1970-01-01T00:00:00Z", "date": "2025-07-01"}, {"at": None, "reasons": "", "flags": "at_out_of_range"}),
+    ({"id": "last day", "at": "2100-01-01T23:59:59Z", "date": "2000-01-01"}, {"at": "2100-01-01 23:59:59", "reasons": "", "flags": ""}),
     ({"id": "emptied", "stars": "6", "date": "2025-07-01"}, {"stars": None, "reasons": "", "flags": "stars_out_of_scale"}),
     ({"id": "a part", "stars": "2.5", "date": "2025-07-01"}, {"stars": None, "reasons": "", "flags": "stars_out_of_scale"}),
     ({"id": "many faults", "region": "mars", "amount": "-1", "flag": "?"},
@@ -91,7 +103,7 @@ CASES: list[tuple[dict[str, str | None], dict[str, Any]]] = [
 
 def test_values_are_conformed_and_each_row_gets_all_of_its_reasons_and_flags(spark: SparkSession) -> None:
     table = contract()
-    rows = quality.judge(quality.conform(bronze(spark, [case for case, _ in CASES]), table, DOMAINS), table)
+    rows = quality.judge(quality.conform(bronze(spark, [case for case, _ in CASES]), table, DOMAINS, LIMITS), table)
     shown = {
         name: F.col(name).cast(table.columns[name].type).cast("string").alias(name)
         for name in table.columns
@@ -121,6 +133,8 @@ def test_repeats_are_duplicates_and_contradictions_refuse_all_rows_of_the_key(sp
             {"id": "conflict", "amount": "1", **day},
             {"id": "conflict", "amount": "2", **day},
             {"id": "conflict", "amount": "2", **day},
+            {"id": "a microsecond", "at": "2025-07-01T00:00:00.000001Z", **day},
+            {"id": "a microsecond", "at": "2025-07-01T00:00:00.000002Z", **day},
             {"id": "next to a short row", "amount": "1", **day},
             {"id": "next to a short row", "_corrupt_record": "next to a short row,"},
             {"id": None, "amount": "7", **day},
@@ -141,6 +155,7 @@ def test_repeats_are_duplicates_and_contradictions_refuse_all_rows_of_the_key(sp
         ("other delivery", "accepted", ""): 2,
         ("conflict", "quarantined", "conflicting_rows"): 2,
         ("conflict", "duplicate", "conflicting_rows"): 1,
+        ("a microsecond", "quarantined", "conflicting_rows"): 2,
         ("next to a short row", "accepted", ""): 1,
         ("next to a short row", "quarantined", "malformed_row"): 1,
         (None, "quarantined", "id_missing"): 2,

@@ -10,6 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import reduce
 from typing import Any
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -42,6 +43,8 @@ class Delivery:
     snapshot_at: datetime
     landed: int | None
     """Rows counted when the file was written to bronze."""
+    keyless: int = 0
+    """Rows of which a key can't be read."""
     outcomes: Counter[str] = field(default_factory=Counter)
     reasons: Counter[str] = field(default_factory=Counter)
     flags: Counter[str] = field(default_factory=Counter)
@@ -51,6 +54,12 @@ class Delivery:
     def id(self) -> str:
         """What names the delivery in ops.reconciliation."""
         return f"{self.path}@{self.sha256}@{self.run_id}"
+
+    def forget(self) -> None:
+        """Begin to count anew."""
+        self.keyless = 0
+        for counts in (self.outcomes, self.reasons, self.flags, self.splits):
+            counts.clear()
 
     @property
     def corrects(self) -> str | None:
@@ -86,15 +95,18 @@ def read_deliveries(spark: SparkSession, config: Config, table: Table, deliverie
 
 def payload_of(rows: DataFrame) -> Column:
     """Return the text in which a bronze row is kept where it is refused: its columns as JSON, those without value left out."""
-    return F.to_json(F.struct(*sorted(name for name in rows.columns if not name.startswith("_"))))
+    return F.to_json(F.struct(*(f"`{name}`" for name in sorted(rows.columns) if not name.startswith("_"))))
 
 
-def count_outcomes(rows: DataFrame, deliveries: Sequence[Delivery]) -> None:
-    """Count each delivery's rows by outcome, reason and flag, in one job."""
+def count_outcomes(rows: DataFrame, table: Table, deliveries: Sequence[Delivery]) -> None:
+    """Count each delivery's rows by outcome, reason and flag, and those without a readable key, in one job."""
     by_id = {delivery.id: delivery for delivery in deliveries}
-    for row in rows.groupBy("_delivery", "_outcome", "_reasons", "quality_flags").count().collect():
+    has_no_key = reduce(Column.__or__, (F.col(f"raw.{table.columns[n].source or n}").isNull() for n in table.key))
+    groups = rows.groupBy("_delivery", "_outcome", "_reasons", "quality_flags")
+    for row in groups.agg(F.count(F.lit(1)).alias("count"), F.count_if(has_no_key).alias("keyless")).collect():
         delivery = by_id[row["_delivery"]]
         delivery.outcomes[row["_outcome"]] += row["count"]
+        delivery.keyless += row["keyless"]
         if row["_outcome"] == "quarantined":
             delivery.reasons.update(dict.fromkeys(row["_reasons"], row["count"]))
         elif row["_outcome"] == "accepted":

@@ -30,6 +30,7 @@ from .scanning import FileRefusedError
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _LIKE_A_DATE = re.compile(r"\d{4}[-_. ]?\d{1,2}[-_. ]?\d{1,2}")
 """A folder whose name begins so is meant as the date of a snapshot."""
+_REMEDY = "Refused; deliver it again corrected, and the next run takes it."
 _BEYOND = datetime(9999, 12, 31, tzinfo=UTC)
 
 
@@ -162,24 +163,25 @@ def _revived(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def require_deliveries(config: Config, tables: Iterable[Table], snapshot_at: datetime | None, now: datetime) -> None:
-    """Check, before anything starts, that each source has been delivered at least once in a form that can be read.
+    """Check, before anything starts, that each source has been delivered at least once.
 
     Raises:
-        CloudlakeError: naming every source that has not.
+        CloudlakeError: naming every source that has not, and what of the others can't be read.
     """
     known = {row["source"] for row in config.lake.rows("ops.landed_files") if row["status"] == "ingested"}
-    faults = []
+    missing: list[str] = []
+    unreadable: list[str] = []
     for table in tables:
         if table.short_name in known:
             continue
         found = [file for file, _ in _examined(config, table, [], snapshot_at, now)]
         if not found:
-            faults.append(f"{config.landing / str(table.file)}: missing, and no dated folder holds one either")
+            missing.append(f"{config.landing / str(table.file)}: missing, and no dated folder holds one either")
         elif all(file.reason for file in found):
-            faults.extend(f"{config.landing / file.path}: {file.reason}" for file in found)
-    if faults:
+            unreadable.extend(f"{config.landing / file.path}: {file.reason}" for file in found)
+    if missing:
         remedy = "Put the exports there, or name another landing folder with --landing. Nothing was started."
-        raise CloudlakeError("\n".join([*faults, remedy]))
+        raise CloudlakeError("\n".join([*missing, *unreadable, remedy]))
 
 
 def new_files(
@@ -229,9 +231,14 @@ def ingest(
     """Append every new file of one source to its bronze table, in one commit, and note it in ops.landed_files.
 
     A file that can't be taken is noted as refused and named in the result's fault; the other files go on.
+
+    Raises:
+        CloudlakeError: every file is refused and none was ever taken, so nothing can be made of the source.
     """
-    files = new_files(config, table, registry_rows(config, table), snapshot_at, now)
+    known = registry_rows(config, table)
+    files = new_files(config, table, known, snapshot_at, now)
     if not files:
+        _require_one(table, known)
         return StepResult(skipped=True, message="nothing new")
     good, bad = [f for f in files if not f.reason], [f for f in files if f.reason]
     config.lake.create(table)
@@ -246,6 +253,8 @@ def ingest(
         for note in ingested:
             note["bronze_version"] = commit.version
     config.lake.append_small(notes, config.registry["ops.landed_files"], {"run_id": run_id})
+    if not good:
+        _require_one(table, [*known, *notes])
     landed = sum(note["rows"] or 0 for note in notes)
     return StepResult(
         landed,
@@ -254,6 +263,13 @@ def ingest(
         fault=_refusal(bad) if bad else "",
         detail={"files": [file.path for file in good], "refused": [file.path for file in bad]},
     )
+
+
+def _require_one(table: Table, known: Sequence[Mapping[str, Any]]) -> None:
+    """Stop where all that a source ever delivered was refused: nothing can be made of it."""
+    if known and not any(row["status"] == "ingested" for row in known):
+        named = "; ".join(sorted({f"{row['path']}: {row['reason']}" for row in known}))
+        raise CloudlakeError(f"{table.short_name} has no delivery that could be taken. {named}. {_REMEDY}")
 
 
 def _stamped(file: LandedFile, now: datetime, run_id: str) -> pa.Table:
@@ -294,7 +310,7 @@ def _note(file: LandedFile, table: Table, now: datetime, run_id: str) -> dict[st
 
 def _refusal(bad: Sequence[LandedFile]) -> str:
     named = "; ".join(f"{file.path}: {file.reason}" for file in bad)
-    return f"{named}. Refused; deliver it again corrected, and the next run takes it."
+    return f"{named}. {_REMEDY}"
 
 
 def _remarks(files: Iterable[LandedFile], table: Table) -> str:

@@ -144,9 +144,12 @@ def guard_snapshot(config: Config, table: Table, delivery: Delivery, found: Comp
         GateFailed: with the counts and how to let it pass.
     """
     subject = f"{delivery.path}@{delivery.sha256}"
-    keyless = sum(delivery.reasons[f"{key}_missing"] for key in table.key)
+    keyless = delivery.keyless
     if keyless and not gates.is_accepted(config.lake, "snapshot_keys", subject):
-        message = f"{table.name}: snapshot {delivery.path} has {keyless} row(s) without a key, so nobody can tell which keys it lacks."
+        message = (
+            f"{table.name}: snapshot {delivery.path} has {keyless} row(s) without a readable key, so nobody can tell "
+            "which keys it lacks."
+        )
         raise gates.GateFailed("snapshot_keys", table.name, subject, message, run_id)
     limit = config.settings.snapshot_deletes_limit
     exceeds = found.known > 0 and found.missing / found.known > limit

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from ...common.config import Config
 from ...common.contracts.table import Table
+from ...common.errors import CloudlakeError
 from ...common.faults import crash_point
 from ...common.quality import gates, quarantine
 from ...common.quality import rows as quality
@@ -29,6 +31,7 @@ from ..bronze.deliveries import (
     pending_deliveries,
     read_deliveries,
 )
+from . import isolation
 from . import rejudging as replays
 from .history import write_history
 from .subjects import SUBJECTS, Subject, given
@@ -52,7 +55,9 @@ def describe(config: Config, table: Table, full_reload: bool, expected: Expected
 
 def checked(spark: SparkSession, config: Config, table: Table, rows: DataFrame) -> DataFrame:
     """Return bronze rows conformed and judged, each with its `_outcome`, `_reasons` and `quality_flags`."""
-    conformed = quality.conform(rows.withColumn("_row", payload_of(rows)), table, config.registry.domains)
+    times = config.settings.times
+    limits = (times.earliest, times.latest)
+    conformed = quality.conform(rows.withColumn("_row", payload_of(rows)), table, config.registry.domains, limits)
     if table.reference:
         conformed = _with_references(spark, config, table, conformed)
     derive = SUBJECTS.get(table.name, Subject()).derive
@@ -124,6 +129,48 @@ def _told(retyped: Mapping[str, Mapping[str, int]]) -> list[str]:
     ]
 
 
+def _step_failed(table: Table, rows: int, error: Exception) -> str:
+    """Say what was kept apart and why, without a value of the rows."""
+    condition = getattr(error, "getCondition", lambda: None)() or type(error).__name__
+    return (
+        f"the step fails on {rows} row(s) in a way nobody foresaw ({condition}); they are kept apart and the rest went on. "
+        f"After a fix: cloudlake quarantine replay --table {table.short_name} --reason {isolation.STEP_FAILED}"
+    )
+
+
+def _tell(
+    spark: SparkSession,
+    config: Config,
+    table: Table,
+    judged: DataFrame,
+    deliveries: Sequence[Delivery],
+    now: datetime,
+    run_id: str,
+    *,
+    settles: bool,
+) -> dict[str, dict[str, int]]:
+    """Count, keep what is refused, write what is accepted, account for all; returns the columns of another type."""
+    for delivery in deliveries:
+        delivery.forget()
+    rows = judged.persist()
+    try:
+        count_outcomes(rows, table, deliveries)
+        retyped = find_retyped(rows, table, deliveries)
+        stop_where_a_rule_demands(config, table, deliveries, run_id)
+        if any(delivery.outcomes["quarantined"] for delivery in deliveries):
+            keep_refused(spark, config, table, rows, now, run_id)
+            crash_point("after_quarantine_write")
+        write = write_history if table.history.kind == "scd2" else write_records
+        write(spark, config, table, rows, deliveries, run_id)
+        crash_point("after_silver_write")
+        account(config, table, deliveries, now, run_id)
+        if settles:
+            replays.settle(spark, config, table, rows, now, run_id)
+        return retyped
+    finally:
+        rows.unpersist()
+
+
 def transform(
     sessions: Sessions,
     config: Config,
@@ -141,6 +188,8 @@ def transform(
 
     Raises:
         GateFailed: a rule of level `fail` is broken, or a snapshot can't be read whole or would delete too much.
+
+    Rows that the step fails on in a way that nobody foresaw are kept apart as `step_failed` and told as a fault.
     """
     config.lake.create(config.registry[f"quarantine.{table.short_name}"])
     if table.history.kind != "scd2":
@@ -154,22 +203,25 @@ def transform(
     deliveries = replays.with_their_snapshots(table, landed_deliveries(config, table), pending, again)
     if not deliveries:
         return StepResult(skipped=True, message="nothing new")
-    rows = checked(spark, config, table, read_deliveries(spark, config, table, deliveries)).persist()
+    landed = read_deliveries(spark, config, table, deliveries)
+    judge = partial(checked, spark, config, table)
+
+    def tell(rows: DataFrame) -> dict[str, dict[str, int]]:
+        return _tell(spark, config, table, rows, deliveries, now, run_id, settles=bool(back) or full_reload)
+
+    fault = ""
     try:
-        count_outcomes(rows, deliveries)
-        retyped = find_retyped(rows, table, deliveries)
-        stop_where_a_rule_demands(config, table, deliveries, run_id)
-        if any(delivery.outcomes["quarantined"] for delivery in deliveries):
-            keep_refused(spark, config, table, rows, now, run_id)
-            crash_point("after_quarantine_write")
-        write = write_history if table.history.kind == "scd2" else write_records
-        write(spark, config, table, rows, deliveries, run_id)
-        crash_point("after_silver_write")
-        account(config, table, deliveries, now, run_id)
-        if back or full_reload:
-            replays.settle(spark, config, table, rows, now, run_id)
-    finally:
-        rows.unpersist()
+        retyped = tell(judge(landed))
+    except CloudlakeError:
+        raise
+    except Exception as error:
+        culprits = isolation.find_culprits(judge, landed, deliveries)
+        if not culprits:
+            raise
+        fault = _step_failed(table, len(culprits), error)
+        is_culprit = isolation.place(landed).isin(culprits)
+        rest = judge(landed.where(~is_culprit))
+        retyped = tell(rest.unionByName(isolation.kept_apart(landed.where(is_culprit), rest)))
     total = sum((delivery.outcomes for delivery in deliveries), Counter())
     splits = sum((delivery.splits for delivery in deliveries), Counter())
     return StepResult(
@@ -178,5 +230,6 @@ def transform(
         quarantined=total["quarantined"],
         duplicates=total["duplicate"],
         message="; ".join([", ".join(f"{count} {split}" for split, count in splits.items() if count), *_told(retyped)]),
+        fault=fault,
         detail={"splits": dict(splits), "retyped": retyped},
     )

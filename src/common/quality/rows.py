@@ -11,6 +11,7 @@ The columns that the functions here add and pass on:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
@@ -21,11 +22,14 @@ from ..contracts.table import Domain, Rule, Table
 BLANKS = " \t\r\n\f\u00a0\u3000"
 EXACT = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX"}
 """to_json writes milliseconds by default; equal means equal to the microsecond."""
+OUT_OF_RANGE = "_out_of_range"
+"""Follows the name of a column whose time lies beyond the limits."""
 LEFT_OUT = "discarded"
 """The reason of a row that a person has discarded, whatever the rules say of it."""
 _DATE = r"^\d{4}-\d{2}-\d{2}$"
 _TIME = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?\s?(Z|UTC|[+-]\d{2}(:?\d{2})?)?)?$"
-_DECIMAL = r"^[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d+)?$"
+_DECIMAL = r"^[+-]?(\d{1,64}([.]\d{0,64})?|[.]\d{1,64})([eE][+-]?\d{1,3})?$"
+"""No column has room for more; one of a million digits, or an exponent of nine, takes minutes to be read."""
 
 
 def trimmed(column: Column) -> Column:
@@ -67,29 +71,34 @@ def cast_text(text: Column, kind: str) -> Column:
     return F.when(text.rlike(pattern), text.try_cast(spark_type(kind)))
 
 
-def conform(rows: DataFrame, table: Table, domains: Mapping[str, Domain]) -> DataFrame:
+def conform(
+    rows: DataFrame, table: Table, domains: Mapping[str, Domain], limits: tuple[date, date] | None = None
+) -> DataFrame:
     """Read each declared column from its source text: trim, bring to its enumeration, cast.
 
     Args:
         rows: bronze rows, all source columns STRING; a source column that a file lacks is NULL.
         table: the silver contract.
         domains: the enumerations by name.
+        limits: the first and the last date that a time may lie on.
 
     Returns:
-        `rows` with the table's read columns, `raw`, `known` and `_reasons`
-        (<column>_missing, <column>_unknown, <column>_invalid, or malformed_row alone).
+        `rows` with the table's read columns, `raw`, `known`, `_reasons`
+        (<column>_missing, <column>_unknown, <column>_invalid, <column>_out_of_range, or malformed_row alone), and
+        `_emptied`: <column>_out_of_range of the times that are dropped instead.
     """
     read = {name: column for name, column in table.columns.items() if not column.derived}
     sources = sorted({column.source or name for name, column in read.items()} | _delivered(rows))
     raw = F.struct(
         *(
-            trimmed(F.col(name)).alias(name) if name in rows.columns else F.lit(None).cast("string").alias(name)
+            trimmed(F.col(f"`{name}`")).alias(name) if name in rows.columns else F.lit(None).cast("string").alias(name)
             for name in sources
         )
     )
     rows = rows.withColumn("raw", raw)
     values: dict[str, Column] = {}
     reasons: list[Column] = []
+    emptied: list[Column] = []
     known: list[Column] = [F.lit(True).alias("_")]
     for name, column in read.items():
         text = F.col("raw").getField(column.source or name)
@@ -104,6 +113,9 @@ def conform(rows: DataFrame, table: Table, domains: Mapping[str, Domain]) -> Dat
         reasons.append(F.when(text.isNotNull() & values[name].isNull(), F.lit(fault)))
         if column.required:
             reasons.append(F.when(text.isNull(), F.lit(f"{name}_missing")))
+        if limits is not None and column.type in ("date", "timestamp"):
+            beyond = F.when(~values[name].cast("date").between(*limits), F.lit(f"{name}{OUT_OF_RANGE}"))
+            (reasons if column.beyond_limits == "quarantine" else emptied).append(beyond)
     judged = F.when(F.col("_corrupt_record").isNotNull(), F.array(F.lit("malformed_row"))).otherwise(_present(reasons))
     kept = [name for name in rows.columns if name.startswith("_")]
     return rows.select(
@@ -111,6 +123,7 @@ def conform(rows: DataFrame, table: Table, domains: Mapping[str, Domain]) -> Dat
         "raw",
         F.struct(*known).alias("known"),
         judged.alias("_reasons"),
+        _present(emptied).alias("_emptied"),
         *(value.alias(name) for name, value in values.items()),
     )
 
@@ -136,7 +149,7 @@ def judge(rows: DataFrame, table: Table) -> DataFrame:
     judged = rows.withColumns(
         {
             "_reasons": F.when(is_malformed, F.col("_reasons")).otherwise(reasons),
-            "quality_flags": broken(table.rules, "warn"),
+            "quality_flags": F.array_sort(F.array_union("_emptied", broken(table.rules, "warn"))),
         }
     )
     emptied = {
@@ -144,7 +157,11 @@ def judge(rows: DataFrame, table: Table) -> DataFrame:
         for name, rule in table.rules.items()
         if rule.set_null is not None
     }
-    return judged.withColumns(emptied) if emptied else judged
+    for name, column in table.columns.items():
+        if column.beyond_limits == "empty":
+            is_within = ~F.array_contains("_emptied", f"{name}{OUT_OF_RANGE}")
+            emptied[name] = F.when(is_within, emptied.get(name, F.col(name)))
+    return judged.withColumns(emptied).drop("_emptied")
 
 
 def refer(rows: DataFrame, column: str, known: DataFrame) -> DataFrame:

@@ -11,7 +11,8 @@ from pyspark.sql import functions as F
 def billing_monthly(rows: DataFrame, *, usd_rate: str) -> DataFrame:
     """Add the amounts in USD to conformed invoices.
 
-    A product is rounded once, half away from zero, to 6 places.
+    A product is rounded once, half away from zero, to 6 places; one that has no room is NULL, and its row is refused by
+    the rule usd_out_of_range.
 
     Args:
         rows: conformed invoices.
@@ -23,7 +24,7 @@ def billing_monthly(rows: DataFrame, *, usd_rate: str) -> DataFrame:
     rows = rows.withColumn("credits", _default_zero("credits"))
 
     def in_usd(amount: str) -> Column:
-        return (F.col(amount) * rate).try_cast("decimal(18,6)")
+        return F.try_multiply(F.col(amount), rate).try_cast("decimal(18,6)")
 
     rows = rows.withColumns({f"{name}_usd": in_usd(name) for name in ("subtotal", "credits", "taxes")})
     revenue = (F.col("subtotal_usd") - F.col("credits_usd")).try_cast("decimal(18,6)")

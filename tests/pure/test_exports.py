@@ -15,6 +15,7 @@ from cloudlake.batch.bronze.exports import read_export
 from cloudlake.batch.bronze.scanning import FileRefusedError, count_records
 from cloudlake.common.config import Config
 from cloudlake.common.contracts.table import Dialect, Table
+from cloudlake.common.errors import CloudlakeError
 from cloudlake.common.steps import StepResult
 from flow import opened
 from pydantic import ValidationError
@@ -180,7 +181,9 @@ def test_a_snapshot_that_can_not_be_dated_is_refused_and_told(
 
 def test_a_snapshot_dated_ahead_is_taken_when_its_day_has_come(config: Config, surveys: Table) -> None:
     land(config, "2025-09-12/nps_surveys.csv", HEADER + ROW)
-    assert ingest(config, surveys).fault
+    for minute in (0, 1):  # nothing can be made of a source of which nothing could be taken, also where that was told
+        with pytest.raises(CloudlakeError, match=r"nps_surveys has no delivery that could be taken.*14 h ahead"):
+            ingest(config, surveys, minute)
     later = ingestion.ingest(config, surveys, now=datetime(2025, 9, 12, 3, tzinfo=UTC), run_id="later")
     assert later.rows_out == 1 and not later.fault
 
