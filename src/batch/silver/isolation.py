@@ -93,7 +93,7 @@ def kept_apart(rows: DataFrame, like: DataFrame) -> DataFrame:
         "_row": payload_of(rows),
         "_payload": payload_of(rows),
         "_reasons": F.array(F.lit(STEP_FAILED)),
-        "quality_flags": F.array().cast("array<string>"),
+        "quality_flags": F.slice(F.array(F.lit("")), 1, 0),
         "_outcome": F.lit("quarantined"),
     }
     known |= {name: F.col(name) for name in rows.columns if name.startswith("_")}
