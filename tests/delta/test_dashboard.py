@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import json
 import re
+import threading
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -224,6 +225,41 @@ def test_during_a_publication_a_page_is_of_the_old_or_the_new_set_as_a_whole(tmp
             after = web.get(f"/api/v1/query/{name}").json()
             assert after["publication"]["run_id"] == "r2" and len(after["rows"]) == len(before["rows"]) + 1
         assert "run <code>r2</code>" in web.get("/product").text
+
+
+def test_no_page_mixes_two_publications_while_one_writes_and_two_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cloudlake.serving.dashboard.snapshots.LOOK_AGAIN_SECONDS", 0.0)
+    config = lake.build(tmp_path)
+    rounds, seen, ended = 12, [], threading.Event()
+
+    def months(page: str, title: str) -> int:
+        option = re.search(rf'data-option="[^"]*-{title}">(.*?)</script>', page)
+        assert option
+        return len(json.loads(option[1])["xAxis"]["data"])
+
+    def read(web: TestClient) -> None:
+        while not ended.is_set():
+            page = web.get("/product").text
+            run = re.search(r"run <code>(\w+)</code>", page)
+            assert run
+            seen.append((run[1], months(page, "net-promoter-score-by-month"), months(page, "cost-by-month-and-service")))
+
+    with client(config) as web:
+        readers = [threading.Thread(target=read, args=(web,)) for _ in range(2)]
+        for reader in readers:
+            reader.start()
+        for number in range(rounds):
+            month = {"month": date(2024, number + 1, 1)}
+            for name in ("gold.nps_by_month", "gold.service_performance"):  # two commits, one publication
+                lake.put(config, name, [config.lake.rows(name)[0] | month])
+            publish(config, f"p{number + 1}")
+        ended.set()
+        for reader in readers:
+            reader.join()
+    assert len({run for run, *_ in seen}) > 2, "readers saw some of the publications come"
+    for run, surveys, services in seen:
+        published = 0 if run == "r1" else int(run[1:])
+        assert (surveys, services) == (1 + published, 2 + published), f"{run} holds the months of another publication"
 
 
 def replace_month(config: Config, name: str) -> dict[str, Any]:
