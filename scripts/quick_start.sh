@@ -32,3 +32,5 @@ echo "3/4 batch run: landing → bronze → silver → gold → published → se
 scripts/run_batch_pipeline.sh
 echo "4/4 what the lake holds now"
 .venv/bin/cloudlake status
+echo
+echo "What to open: scripts/run_dashboard.sh serves the dashboard on http://127.0.0.1:8090, from what was published just now"

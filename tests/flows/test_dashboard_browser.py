@@ -234,6 +234,8 @@ def test_dark_and_print_have_colours_of_their_own(board: Served, browser: Browse
         wait_for(lambda page=page: page.evaluate(ink) in ("rgb(85, 96, 110)", "rgb(27, 36, 48)"))  # type: ignore[misc]
         assert page.evaluate(paper) == "rgb(255, 255, 255)"
         expect(page.locator("nav")).to_be_hidden()
+        sizes = page.locator("[data-chart] svg").evaluate_all("all => all.map(one => one.getBoundingClientRect().height)")
+        assert sizes and min(sizes) > 100, "charts are printed"
         expect(page.locator("form.filters")).to_be_hidden()
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import mimetypes
+import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -59,6 +61,13 @@ class Dashboard:
         self.csrf = doors.made("form")
         self.queries = load_queries(config.conf, config.registry).queries
         self.snapshots: Snapshots[Asked] = Snapshots(lambda: state_of(config), lambda: Asked(config))
+
+    def warm(self) -> None:
+        """Make the pages of the menu once, so that the first reader does not wait for them; without a lake, nothing."""
+        for name, page in PAGES.items():
+            request = Request({"type": "http", "method": "GET", "path": f"/{name}", "query_string": b"", "headers": []})
+            with suppress(CloudlakeError):
+                self._rendered(request, page)
 
     # --- pages ------------------------------------------------------------------------------------------------------
 
@@ -215,7 +224,7 @@ class Dashboard:
         return HTMLResponse(path.read_bytes(), headers={"Content-Security-Policy": DOCS_POLICY})
 
 
-def application(config: Config, doors: Doors, decisions: Decisions, docs: Path) -> Starlette:
+def application(config: Config, doors: Doors, decisions: Decisions, docs: Path, warm: bool = False) -> Starlette:
     """Return the dashboard over a lake as an ASGI application.
 
     Args:
@@ -223,8 +232,11 @@ def application(config: Config, doors: Doors, decisions: Decisions, docs: Path) 
         doors: who is let in.
         decisions: what acknowledging and silencing an alert do.
         docs: the folder of the Data Docs.
+        warm: make the pages at once, beside.
     """
     board = Dashboard(config, doors, decisions, docs)
+    if warm:
+        threading.Thread(target=board.warm, daemon=True).start()
     routes = [
         Route("/", board.page),
         Route("/login", board.login, methods=["GET", "POST"]),
