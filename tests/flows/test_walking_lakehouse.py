@@ -5,8 +5,10 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ import pytest
 from cloudlake.common.config import Config
 from cloudlake.runs.record import reconciliation
 from cloudlake.serving import connect, live_customers, published
+from cloudlake.serving.dashboard.report import report
+from cloudlake.serving.queries import answer, open_reader
 from deltalake import DeltaTable
 from flow import (
     ROOT,
@@ -141,6 +145,20 @@ def test_nothing_personal_is_in_gold_or_serving(config: Config) -> None:
         for row in config.lake.rows(table.name):
             text = json.dumps(row, default=str)
             assert "@" not in text, table.name
+
+
+def test_every_page_of_the_dashboard_answers_without_a_failure_or_anything_personal(config: Config) -> None:
+    page = report(config, datetime(2025, 9, 2, tzinfo=UTC))
+    assert re.findall(r'class="failure"[^>]*>([^<]*)', page) == []
+    assert page.count("data-chart=") >= 15 and page.count('<p class="value">') >= 20
+    users = config.lake.rows("bronze.users") + config.lake.rows("quarantine.users")
+    addresses = set(re.findall(r"[\w.+-]+@[\w.-]+", json.dumps(users, default=str)))
+    assert addresses and not [address for address in addresses if address in page]
+    with open_reader(config) as reader:
+        assert all(answer(reader, name).table.num_rows for name in ("daily-costs", "accounts", "quarantine-reasons", "runs"))
+        (total,) = answer(reader, "cost-total").rows()
+        days, services = answer(reader, "daily-costs").rows(), answer(reader, "cost-by-day").rows()
+    assert total["cost_usd"] == sum(row["cost_usd"] for row in days) == sum(row["cost_usd"] for row in services)
 
 
 def test_the_notebook_runs_from_top_to_bottom(config: Config, tmp_path: Path) -> None:

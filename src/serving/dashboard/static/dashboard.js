@@ -143,5 +143,5 @@
   new ResizeObserver(() => charts.forEach((chart) => { if (!print.matches) { chart.resize(); fit(chart); } })).observe(document.body);
   for (const query of [dark, print]) query.addEventListener("change", drawAll);
   if (document.body.dataset.refresh) setInterval(() => { if (!document.hidden) refresh(document.body); }, 1000 * Number(document.body.dataset.refresh));
-  document.body.dataset.ready = "1";
+  document.body.dataset.ready = Math.round(performance.now()); // milliseconds from the click to the drawn page
 })();
