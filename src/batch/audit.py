@@ -32,6 +32,8 @@ from ..common.quality.checks import (
     key_of,
     profile_from,
     profile_query,
+    row_rules,
+    row_rules_query,
     tables_in,
     with_views,
 )
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 RESULTS = "ops.quality_results"
 PROFILE = "profile"
+ROW_RULES = "row_rules"
 PERSONAL = "(personal data)"
 
 
@@ -185,15 +188,21 @@ def _audit_table(
     """Measure a table and run its suite, with Spark where one of the tables at hand is large."""
     table = subject.table
     facts = facts_of(table)
-    known = {name: body.measure for name, body in facts.items() if _is_measurable(config, subject, body.measure)}
-    queries = {PROFILE: profile_query(table), **known}
+    rules = row_rules(table)
+    known = {
+        name: body.measure
+        for name, body in facts.items()
+        if name not in rules and _is_measurable(config, subject, body.measure)
+    }
+    queries = {PROFILE: profile_query(table), **({ROW_RULES: row_rules_query(table)} if rules else {}), **known}
     limit = config.settings.quality.pandas_rows
     named = {name for query in queries.values() for name in tables_in(query)}
     is_large = any(_rows(config, name, subject.versions[name]) > limit for name in named)
     measured = (_with_spark if is_large else _with_duckdb)(sessions, config, subject, queries)
     profile = profile_from(measured.pop(PROFILE))
     change = change_from(profile, last)
-    numbers = {name: float(row["n"] or 0) for name, row in measured.items()} | dict(change.facts)
+    broken = {name: float(count) for name, count in measured.pop(ROW_RULES, {}).items()}
+    numbers = {name: float(row["n"] or 0) for name, row in measured.items()} | broken | dict(change.facts)
     settings = config.settings.quality
     limits = {name: getattr(settings, name) for name in ("row_count_change", "null_share_change", "mean_change")}
     checks = checks_of(table, numbers, limits)
@@ -245,7 +254,7 @@ def _with_spark(
 
 
 def _one_row(name: str, row: dict[str, Any]) -> dict[str, Any]:
-    return row if name == PROFILE else {"n": next(iter(row.values()))}
+    return row if name in (PROFILE, ROW_RULES) else {"n": next(iter(row.values()))}
 
 
 def _no_answer(subject: Subject, name: str, error: Exception) -> CloudlakeError:

@@ -23,6 +23,7 @@ from . import (
     customer_versions,
     customers,
     dimensions,
+    focus,
     marketing,
     reconciliation,
     resources,
@@ -177,6 +178,30 @@ MARTS: Mapping[str, Mart] = {
     "gold.customer_segments": Mart(segments.customer_segments),
     "gold.dim_customer": Mart(customer_versions.dim_customer),
     "gold.customer_360": Mart(customers.customer_360),
+    "gold.focus_charges": Mart(
+        focus.focus_charges,
+        part="billing_month",
+        unit="month",
+        touches={"silver.usage_events": Touch("usage_date"), "silver.billing_monthly": Touch("month")},
+        is_large=True,
+    ),
+    "gold.invoice_lines": Mart(
+        focus.invoice_lines,
+        part="billing_month",
+        unit="month",
+        touches={"gold.focus_charges": Touch("billing_month"), "silver.billing_monthly": Touch("month")},
+    ),
+    "gold.invoice_gap": Mart(
+        focus.invoice_gap,
+        part="month",
+        unit="month",
+        touches={
+            "gold.cost_billing_reconciliation": Touch("month"),
+            "silver.billing_monthly": Touch("month"),
+            "gold.focus_charges": Touch("billing_month"),
+            "gold.cost_anomalies": Touch("usage_date"),
+        },
+    ),
     "gold.dim_date": Mart(dimensions.dim_date),
     "gold.dim_region": Mart(dimensions.dim_region),
 }

@@ -31,7 +31,7 @@ from .table import (
     quarantine_of,
 )
 
-FILES = ("bronze", "silver", "gold", "streaming", "serving", "ops")
+FILES = ("bronze", "silver", "gold", "focus", "streaming", "serving", "ops")
 
 
 def load_registry(conf: Path) -> Registry:
@@ -43,15 +43,16 @@ def load_registry(conf: Path) -> Registry:
     faults: list[str] = []
     domains = dict(_domains(conf, faults))
     tables: dict[str, Table] = {}
+    files: dict[str, str] = {}
     for stem in FILES:
         for table in _tables(conf / f"{stem}.yaml", faults):
-            tables[table.name] = table
+            tables[table.name], files[table.name] = table, stem
     tables = {name: _extended(table, tables) for name, table in tables.items()}
     for table in list(tables.values()):
         if table.layer == "silver":
             tables[f"quarantine.{table.short_name}"] = quarantine_of(table)
     for table in tables.values():
-        stem = {"speed": "streaming", "quarantine": "silver"}.get(table.layer, table.layer)
+        stem = files.get(table.name, "silver")
         faults.extend(
             f"conf/{stem}.yaml: {table.short_name}.{fault}" for fault in _contradictions(table, tables, domains)
         )
@@ -119,7 +120,7 @@ def _tables(path: Path, faults: list[str]) -> Iterator[Table]:
         faults.extend(error.faults)
         return
     declared = (content or {}).get("tables", {})
-    layer = {"streaming": "speed"}.get(path.stem, path.stem)
+    layer = {"streaming": "speed", "focus": "gold"}.get(path.stem, path.stem)
     for name, body in declared.items():
         where = f"conf/{path.name}: {name}"
         if not isinstance(body, dict):

@@ -79,7 +79,31 @@ def key_of(table: Table) -> tuple[str, ...]:
 
 def facts_of(table: Table) -> dict[str, Expectation]:
     """Return the facts that a table is checked by: declared ones and those that follow from its contract."""
-    return _history_facts(table) | _source_facts(table) | _reference_facts(table) | table.expectations
+    return (
+        _history_facts(table) | _source_facts(table) | _reference_facts(table) | row_rules(table) | table.expectations
+    )
+
+
+def row_rules(table: Table) -> dict[str, Expectation]:
+    """Return the rules over single rows of a mart, each as the number of rows that break it.
+
+    Rows of silver are judged one by one where they are written; a mart's are counted here, before it is published.
+    """
+    if table.layer != "gold":
+        return {}
+    return {
+        name: Expectation(
+            kind="consistency", level="fail" if rule.level == "fail" else "warn", at_most=0, description=rule.description,
+            measure=f"SELECT count(*) FROM {table.name} WHERE {rule.when}",
+        )
+        for name, rule in table.rules.items()
+    }  # fmt: skip
+
+
+def row_rules_query(table: Table) -> str:
+    """Return the query that counts the rows that break each row rule of a mart, in one pass."""
+    counts = (f"count(CASE WHEN {table.rules[name].when} THEN 1 END) AS {name}" for name in row_rules(table))
+    return f"SELECT {', '.join(counts)} FROM {table.name}"
 
 
 def _history_facts(table: Table) -> dict[str, Expectation]:
