@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What tests need beside Python and Java: Chromium, for the dashboard. As root on Debian or Ubuntu it is installed where it
+# What tests need beside Python and Java: Chromium, for the dashboard, and PostgreSQL. As root on Debian or Ubuntu it is installed where it
 # is missing; anybody else is told what to type, and those tests say that they were left out.
 #
 #   scripts/install_test_services.sh
@@ -8,6 +8,7 @@ case "${1:-}" in -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
 missing=()
 command -v chromium chromium-browser google-chrome > /dev/null || missing+=(chromium fonts-dejavu-core)
+ls -d /usr/lib/postgresql/*/bin > /dev/null 2>&1 || command -v initdb > /dev/null || missing+=(postgresql)
 [ ${#missing[@]} -gt 0 ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get > /dev/null; then
   echo "note: ${missing[*]} not found; the tests that need it are left out. To have them: sudo apt-get install ${missing[*]}" >&2

@@ -24,6 +24,7 @@ from . import (
     dictionary,
     gate,
     history,
+    publish,
     quality,
     quarantine,
     query,
@@ -37,7 +38,7 @@ from . import (
 from .arguments import Parser
 
 COMMANDS = (
-    batch, stream, serve, query, sql, dashboard, report, status, gate, rollback, history, alerts, quarantine, quality,
+    batch, stream, serve, query, sql, dashboard, report, status, gate, rollback, publish, history, alerts, quarantine, quality,
     dictionary, completion,
 )  # fmt: skip
 """The commands, in the order that --help lists them."""

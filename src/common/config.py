@@ -139,6 +139,19 @@ class Quality(_Settings):
     mean_change: float = Field(gt=0)
 
 
+class PostgresSettings(_Settings):
+    """Where the published tables go for BI tools, and how long a server may take."""
+
+    dsn: Secret = "${CLOUDLAKE_POSTGRES_DSN}"
+    schema_name: str = Field(default="cloudlake", alias="schema", pattern="^[a-z][a-z0-9_]{0,62}$")
+    nightly: bool = False
+    attempts: int = Field(default=3, ge=1, le=10)
+    first_pause_seconds: float = Field(default=2, ge=0)
+    connect_seconds: int = Field(default=10, ge=2)
+    lock_seconds: int = Field(default=30, ge=1)
+    statement_seconds: int = Field(default=1800, ge=1)
+
+
 class LakeSettings(_Settings):
     """conf/lake.yaml."""
 
@@ -150,6 +163,7 @@ class LakeSettings(_Settings):
     quality: Quality
     schedule: Schedule
     notifications: Notifications
+    postgres: PostgresSettings = PostgresSettings()
 
 
 class SaidAs(_Settings):

@@ -16,11 +16,12 @@ from ..batch.silver import transformation as silver_transformation
 from ..common.clock import now_utc
 from ..common.config import Config
 from ..common.contracts.table import Table
-from ..common.errors import LockedError
+from ..common.errors import CloudlakeError, LockedError
 from ..common.lake.locks import lock_holder, process_lock
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
 from ..serving import publication, served
+from ..serving.postgres import publish as publish_to_postgres
 from ..streaming import dry_run
 from . import stream_run
 from .steps import Step
@@ -73,6 +74,7 @@ def batch_steps(
         ),
         _alerts_step(config, run_id),
         *(_serving_step(config, table, run_id) for table in served.SERVED),
+        *([_postgres_step(config)] if config.settings.postgres.nightly else []),
     ]
 
 
@@ -132,6 +134,24 @@ def _serving_step(config: Config, table: str, run_id: str) -> Step:
         lambda: served.serve(config, table, run_id),
         lambda expected: "merges the speed and the batch view",
         waits=("publish", EVENTS, "speed.alerts"),
+    )
+
+
+def _postgres_step(config: Config) -> Step:
+    """The step that brings PostgreSQL to what is in force; its failure leaves the lake published and is told."""
+
+    def run() -> StepResult:
+        try:
+            told = publish_to_postgres(config)
+        except CloudlakeError as error:
+            return StepResult(fault=f"{error}; the lake is published. To go on: cloudlake publish --to postgres")
+        changed = [one for one in told if one.what != "unchanged"]
+        return StepResult(
+            rows_out=sum(one.rows for one in changed), skipped=not changed, message=f"{len(changed)} table(s)"
+        )
+
+    return Step(
+        "postgres", ("publish",), run, lambda expected: "publishes to PostgreSQL", waits=("publish", *served.SERVED)
     )
 
 

@@ -454,6 +454,28 @@ class Lake:
             values = {row[0] for row in connection.sql(f'SELECT DISTINCT "{column}" FROM {source}').fetchall()}
         return None if None in values else values
 
+    def replaced_files(
+        self, table: str, old: int, new: int, columns: Sequence[str]
+    ) -> tuple[list[str], list[str]] | None:
+        """Return the data files that only the new, and that only the old of two versions has, without reading them.
+
+        None where rows can't be told from files: an old file is gone, a version has other columns than those named, or
+        rows are deleted within files.
+        """
+        path = self.path(table)
+        sides = []
+        for version in (old, new):
+            try:
+                delta = DeltaTable(path, version=version)
+            except DeltaError:
+                return None
+            names = [field.name for field in delta.schema().fields]
+            if sorted(names) != sorted(columns) or "deletionVectors" in (delta.protocol().reader_features or ()):
+                return None
+            sides.append(set(_data_files(delta, path)))
+        added, removed = sorted(sides[1] - sides[0]), sorted(sides[0] - sides[1])
+        return (added, removed) if all(Path(file).exists() for file in removed) else None
+
     def files_added(self, table: str, version: int) -> list[str]:
         """Return the names of the data files that a commit added, in the order of the log."""
         return [Path(unquote(action["path"])).name for action in self._added(table, version)]
