@@ -26,7 +26,7 @@ from ..common.lake.tables import Lake
 from ..common.scd2.memory import recall
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
-from .gold import MARTS
+from .gold import mart_of
 from .gold_refresh import Plan, inputs_for, note_of, plan, sql_list, within
 
 EVENTS, USERS = "silver.usage_events", "silver.users"
@@ -96,7 +96,7 @@ def build(
     Raises:
         QualityGateError: the new state breaks its contract, or a number has no room in it; the old one stays in force.
     """
-    lake, mart = config.lake, MARTS[table.name]
+    lake, mart = config.lake, mart_of(table)
     lake.create(table)
     found, wanted = lake.last_note(table.name), note_of(config, table, pins.versions)
     if mart.takes_as_of:
@@ -129,7 +129,7 @@ def build(
 
 def _write_large(lake: Lake, rows: DataFrame, table: Table, where: str | None, note: Mapping[str, Any]) -> int:
     """Write rows in files that each hold a span of time, so that a later change of a day rewrites one of them."""
-    part = MARTS[table.name].part
+    part = mart_of(table).part
     rows = rows.persist()
     try:
         count = rows.count()
@@ -143,16 +143,17 @@ def _write_large(lake: Lake, rows: DataFrame, table: Table, where: str | None, n
 
 def computed(spark: SparkSession, config: Config, table: Table, note: Mapping[str, Any], what: Plan) -> DataFrame:
     """Return the rows that the plan asks for, computed from the input versions that the note names."""
-    mart = MARTS[table.name]
-    inputs = [config.lake.read(spark, name, version) for name, version in note["inputs"].items()]
-    if what.parts is not None:
-        inputs = [inputs_for(table, name, rows, what.parts) for name, rows in zip(note["inputs"], inputs, strict=True)]
+    mart = mart_of(table)
+    inputs = {}
+    for argument, name in table.arguments.items():
+        rows = config.lake.read(spark, name, note["inputs"][name])
+        inputs[argument] = rows if what.parts is None else inputs_for(table, name, rows, what.parts)
     known = config.settings.definitions.model_dump() | table.parameters
     if mart.takes_as_of:
         known["as_of"] = date.fromisoformat(note["as_of"])
     if mart.takes_users_since:
         known["users_since"] = note["users_since"] and date.fromisoformat(note["users_since"])
-    rows = mart.compute(*inputs, **mart.arguments(**known))
+    rows = mart.compute(**inputs, **mart.arguments(**known))
     if what.parts is not None:
         rows = rows.where(within(F.col(mart.part), mart.unit, what.parts))
     return in_declared_types(rows, table)
@@ -176,7 +177,7 @@ def check(rows: pa.Table, table: Table) -> None:
 
 def describe(config: Config, table: Table, as_of: date | None, full_reload: bool, expected: Expected) -> str:
     """Say what a run would do with the mart, and why; what it would change is added to `expected`."""
-    mart = MARTS[table.name]
+    mart = mart_of(table)
     found, wanted = config.lake.last_note(table.name), note_of(config, table, {})
     if mart.takes_as_of:
         moves = as_of is None and (

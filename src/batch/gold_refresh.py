@@ -22,7 +22,7 @@ from ..common.config import Config
 from ..common.contracts.table import Table
 from ..common.steps import Expected
 from . import gold
-from .gold import MARTS, Mart, months_later
+from .gold import Mart, mart_of, months_later
 
 Days = Set[date]
 MOST_PARTS = 400
@@ -89,7 +89,7 @@ def plan(
         return Plan(None, "it is built for the first time")
     if found.get("fingerprint") != wanted["fingerprint"]:
         return Plan(None, "its contract, a setting or the code changed")
-    mart = MARTS[table.name]
+    mart = mart_of(table)
     if mart.takes_as_of and found.get("as_of") != wanted.get("as_of"):
         return Plan(None, f"business date {found.get('as_of')} → {wanted.get('as_of') or 'what the new events say'}")
     if mart.takes_users_since and found.get("users_since") != wanted.get("users_since"):
@@ -126,7 +126,7 @@ def _changed_days(config: Config, mart: Mart, name: str, old: int | None, new: i
 
 def inputs_for(table: Table, name: str, rows: DataFrame, parts: Days) -> DataFrame:
     """Return the rows of an input that some parts of the mart are made from."""
-    mart = MARTS[table.name]
+    mart = mart_of(table)
     touch = mart.touches.get(name)
     if touch is None:
         return rows

@@ -12,6 +12,7 @@ from ..alerts.lookout import look_once
 from ..batch import audit as quality_audit
 from ..batch import gold_build as gold_aggregation
 from ..batch.bronze import ingestion as bronze_ingestion
+from ..batch.gold import marts_of
 from ..batch.silver import transformation as silver_transformation
 from ..common.clock import now_utc
 from ..common.config import Config
@@ -173,6 +174,7 @@ class Pinned:
 
 def table_steps(sessions: Sessions, config: Config, options: Options, run_id: str, now: datetime) -> list[Step]:
     """Return the steps of bronze, silver and gold that a batch run owns, with their edges from the contracts."""
+    marts_of(config.registry)  # what conf/ says of them is checked before anything runs
     silver = tuple(table.name for table in config.registry.layer("silver"))
     pins = Pinned(config, options.as_of)
     steps = []

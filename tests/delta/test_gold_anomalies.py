@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
-from cloudlake.batch.gold import MARTS, anomalies
+from cloudlake.batch.gold import anomalies, mart_of
 from cloudlake.common.config import load_config
 from hand_made import table
 from pyspark.sql import DataFrame, Row, SparkSession
@@ -141,7 +141,7 @@ def test_a_spike_costs_far_more_than_its_like_in_that_month(spark: SparkSession)
 
 def test_one_late_event_rebuilds_the_days_whose_baseline_it_is_part_of(spark: SparkSession) -> None:
     """The mart with only the parts that the plan names rebuilt equals the mart rebuilt whole."""
-    mart, source = MARTS["gold.cost_anomalies"], "gold.org_daily_usage_by_service"
+    mart, source = mart_of(load_config().registry["gold.cost_anomalies"]), "gold.org_daily_usage_by_service"
     wanted = parameters("gold.cost_anomalies")
     late = DAY - timedelta(days=9)
     days = [DAY - timedelta(days=back) for back in range(60)]

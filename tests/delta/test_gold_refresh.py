@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from cloudlake.batch import gold_build as gold_aggregation
-from cloudlake.batch.gold import MARTS, Mart, Touch, months_later
+from cloudlake.batch.gold import Mart, marts_of, months_later
 from cloudlake.batch.gold_refresh import note_of, plan
 from cloudlake.common.config import Config, load_config
+from cloudlake.common.contracts.table import Touch
 from cloudlake.common.steps import Expected
 from deltalake import DeltaTable, write_deltalake
 
@@ -151,7 +152,7 @@ def test_a_dry_run_follows_expected_changes_from_mart_to_mart(config: Config) ->
 def test_what_a_part_needs_is_what_touches_it() -> None:
     days = {date(2025, 3, 30) + timedelta(days=step) for step in range(5)}
     for unit, ahead in (("day", 0), ("day", 56), ("month", 0), ("month", 1)):
-        mart = Mart(lambda rows: rows, "usage_date", unit, {"in": Touch("usage_date", ahead)})  # type: ignore[arg-type]
+        mart = Mart(lambda rows: rows, "usage_date", unit, {"in": Touch(column="usage_date", ahead=ahead)})  # type: ignore[arg-type]
         for day in days:
             own = day if unit == "day" else months_later(day, 0)
             assert all(own in mart.needs("in", {part}, {}) for part in mart.parts("in", {day}, {}))
@@ -162,7 +163,7 @@ def test_what_a_part_needs_is_what_touches_it() -> None:
 
 def test_each_split_mart_names_its_own_date_and_its_inputs_dates() -> None:
     registry = load_config().registry
-    for name, mart in MARTS.items():
+    for name, mart in marts_of(registry).items():
         assert not mart.part or registry[name].columns[mart.part].type == "date", name
         assert set(mart.touches) <= set(registry[name].inputs), name
         assert all(registry[source].columns[touch.column].type == "date" for source, touch in mart.touches.items())

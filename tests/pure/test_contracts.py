@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from cloudlake.batch.gold import marts_of
 from cloudlake.cli import dictionary as dictionary_page
 from cloudlake.common.config import load_config
 from cloudlake.common.contracts.loading import load_registry
@@ -97,7 +98,7 @@ def test_a_wrong_name_is_answered_with_the_nearest_one(conf: Path) -> None:
 def test_all_faults_of_all_files_are_reported_at_once(conf: Path) -> None:
     edit(conf, "silver.yaml", "domain: user_role", "domain: user_rol")
     edit(conf, "silver.yaml", "set_null: email", "set_null: user_id")
-    edit(conf, "gold.yaml", "inputs: [silver.billing_monthly]", "inputs: [silver.billing]")
+    edit(conf, "gold.yaml", "inputs: {invoices: silver.billing_monthly}", "inputs: {invoices: silver.billing}")
     edit(conf, "bronze.yaml", "history: {kind: append}", "history: {kind: appendix}")
     found = "\n".join(faults(conf))
     assert (
@@ -119,7 +120,7 @@ def test_all_faults_of_all_files_are_reported_at_once(conf: Path) -> None:
         ("silver.yaml", "signup_date: {type: date", "signup_date: {typ: date", "'typ' is not a field; did you mean 'type'?"),
         ("silver.yaml", "surrogate_key: org_sk, ", "", "history.surrogate_key: is missing"),
         ("silver.yaml", "org_id: silver.customers_orgs.org_id", "org_id: silver.customers_orgs.id", "is not a column of a table"),
-        ("gold.yaml", "inputs: [silver.usage_events]", "inputs: [silver.usage_events, gold.org_daily_usage_by_service]", "in a circle"),
+        ("gold.yaml", "inputs: {events: silver.usage_events}", "inputs: {events: silver.usage_events, daily: gold.org_daily_usage_by_service}", "in a circle"),
         ("silver.yaml", "  users:", "  users: {}\n  users:", "'users' stands twice"),
         ("silver.yaml", "tables:", "tables: [", "this is not YAML"),
         ("domains.yaml", "\n  unknown: keep", "\n  unknown: perhaps", "domains.yaml: hq_region.unknown"),
@@ -167,3 +168,47 @@ def test_a_range_and_a_pattern_are_rules_without_sql(registry: Registry, conf: P
     assert "rules.email_invalid.column: 'emial' is not a column; did you mean 'email'?" in found
     assert "expectations.months_behind_usage: it has no bound; give at_least or at_most" in found
     assert "measure: 'silver.usage_evnts' is not a table; did you mean 'silver.usage_events'?" in found
+
+
+def test_what_a_mart_says_of_its_function_is_checked_before_anything_runs(conf: Path) -> None:
+    edit(conf, "gold.yaml", "touches: {events: usage_date}, is_large", "touches: {event: usage_dat}, is_large")
+    assert faults(conf) == [
+        "conf/gold.yaml: usage_hourly.mart.touches.event: is not the name of an input; did you mean 'events'?"
+    ]
+    edit(conf, "gold.yaml", "touches: {event: usage_dat}, is_large", "touches: {events: usage_date}, is_large")
+    edit(conf, "gold.yaml", "function: trends.usage_trends", "function: trends.usage_trend")
+    edit(conf, "gold.yaml", "inputs: {daily: gold.org_daily_usage_by_service, events:", "inputs: {days: gold.org_daily_usage_by_service, events:")
+    edit(conf, "gold.yaml", "touches: {daily: {column", "touches: {days: {column")
+    edit(conf, "gold.yaml", "mad_factor:", "mad_faktor:")
+    with pytest.raises(ConfigurationError) as caught:
+        marts_of(load_registry(conf))
+    assert caught.value.faults == [
+        "gold.usage_trends: mart.function: 'trends.usage_trend': there is no such function; did you mean 'usage_trends'?",
+        "gold.cost_anomalies: inputs: cost_anomalies takes 'daily', which is not given",
+        "gold.cost_anomalies: inputs.days: cost_anomalies takes no such input; did you mean 'daily'?",
+        "gold.cost_anomalies: parameters: cost_anomalies takes 'mad_factor', which is not given",
+        "gold.cost_anomalies: parameters.mad_faktor: cost_anomalies takes no such parameter",
+    ]
+
+
+def test_what_rules_compare_with_must_be_a_column_of_a_row_that_is_referred_to(conf: Path) -> None:
+    edit(conf, "silver.yaml", "brings: {org_signup_date: org_id.signup_date}", "brings: {org_signup_date: org_id.signup, email: user.x}")
+    assert faults(conf) == [
+        "conf/silver.yaml: users.brings.org_signup_date: 'signup' is not a column of silver.customers_orgs; did you mean 'signup_date'?",
+        "conf/silver.yaml: users.brings.email: 'user' is not a column with a reference; known: org_id",
+        "conf/silver.yaml: users.brings.email: is the name of a column of the table; give it another",
+    ]
+
+
+def test_what_a_version_calls_otherwise_is_checked_when_it_is_loaded(conf: Path) -> None:
+    edit(conf, "streaming.yaml", "renamed: {}", "renamed: {2: {cost_usd_increment: {field: cost}, org_id: {field: org_id, times: 10}, valu: {field: value}}, 7: {}}")
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(str(conf))
+    found = "\n".join(caught.value.faults)
+    assert "events.renamed.2.cost_usd_increment.field: 'cost' is not a field of that version" in found
+    assert "events.renamed.2.org_id.times: org_id is no number" in found
+    assert "events.renamed.2.valu: is no field of an event; did you mean 'value'?" in found
+    assert "events.renamed.7: there is no such version in schema_versions" in found
+    edit(conf, "streaming.yaml", "times: 10}", "times: 3}")
+    with pytest.raises(ConfigurationError, match="3 is no power of ten"):
+        load_config(str(conf))

@@ -1,15 +1,16 @@
-"""Gold: pure functions, silver in, marts out.
+"""Gold: pure functions, silver in, marts out. Which function makes a mart, and of what, its contract says (conf/gold.yaml).
 
-A mart's function takes the inputs of its contract in their order, and by keyword what its signature names: `as_of`
-(the business date), `users_since` (the date of the first snapshot of users), a definition of conf/lake.yaml
+A mart's function takes the inputs by the names that its contract gives them, and by keyword what its signature names:
+`as_of` (the business date), `users_since` (the date of the first snapshot of users), a definition of conf/lake.yaml
 (`survey_scale`), and the parameters of its contract in conf/gold.yaml. It returns rows with the contract's columns; the
 runner brings them to the declared types.
 """
 
 from __future__ import annotations
 
+import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -18,36 +19,12 @@ from typing import Any, Literal
 
 from pyspark.sql import DataFrame
 
-from . import (
-    anomalies,
-    customer_versions,
-    customers,
-    dimensions,
-    focus,
-    marketing,
-    reconciliation,
-    resources,
-    revenue,
-    scores,
-    segments,
-    support,
-    trends,
-    usage_marts,
-)
+from ...common.contracts.table import MartPlan, Registry, Table, Touch
+from ...common.errors import ConfigurationError, did_you_mean
 
-
-@dataclass(frozen=True)
-class Touch:
-    """A row of an input goes into the mart's part of its own day or month, and into those up to `ahead` later."""
-
-    column: str
-    """The input's date."""
-    ahead: int | str = 0
-    """A number, or the parameter of the mart's contract that holds it."""
-
-    def reach(self, parameters: Mapping[str, Any]) -> int:
-        """Return how many days or months ahead a row is still seen."""
-        return int(parameters[self.ahead]) if isinstance(self.ahead, str) else self.ahead
+GIVEN = frozenset({"usd_rate", "survey_scale", "fx_suspect_share", "users_since"})
+"""What a run gives every function that asks for it, beside the business date: the definitions of conf/lake.yaml, and the
+date of the first snapshot of users."""
 
 
 @dataclass(frozen=True)
@@ -106,102 +83,79 @@ def _moved(days: AbstractSet[date], unit: str, first: int, last: int) -> set[dat
     return {months_later(day, step) for day in days for step in range(first, last + 1)}
 
 
-MARTS: Mapping[str, Mart] = {
-    "gold.usage_hourly": Mart(
-        usage_marts.usage_hourly,
-        part="usage_date",
-        touches={"silver.usage_events": Touch("usage_date")},
-        is_large=True,
-    ),
-    "gold.usage_daily": Mart(
-        usage_marts.usage_daily, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
-    ),
-    "gold.org_daily_usage_by_service": Mart(
-        usage_marts.org_daily_usage_by_service, part="usage_date", touches={"gold.usage_daily": Touch("usage_date")}
-    ),
-    "gold.resource_daily_usage": Mart(
-        usage_marts.resource_daily_usage,
-        part="usage_date",
-        touches={"silver.usage_events": Touch("usage_date")},
-        is_large=True,
-    ),
-    "gold.genai_tokens_by_org_date": Mart(
-        usage_marts.genai_tokens_by_org_date, part="usage_date", touches={"silver.usage_events": Touch("usage_date")}
-    ),
-    "gold.carbon_footprint": Mart(
-        usage_marts.carbon_footprint, part="month", unit="month", touches={"gold.usage_daily": Touch("usage_date")}
-    ),
-    "gold.usage_trends": Mart(trends.usage_trends),
-    "gold.service_performance": Mart(trends.service_performance),
-    "gold.cost_anomalies": Mart(
-        anomalies.cost_anomalies,
-        part="usage_date",
-        touches={
-            "gold.org_daily_usage_by_service": Touch("usage_date", ahead="window_days"),
-            "silver.usage_events": Touch("usage_date"),
-        },
-    ),
-    "gold.cost_spikes": Mart(
-        anomalies.cost_spikes, part="month", unit="month", touches={"silver.usage_events": Touch("usage_date")}
-    ),
-    "gold.cost_allocation": Mart(
-        resources.cost_allocation,
-        part="month",
-        unit="month",
-        touches={"gold.resource_daily_usage": Touch("usage_date")},
-    ),
-    "gold.resource_utilization": Mart(resources.resource_utilization),
-    "gold.revenue_by_org_month": Mart(
-        revenue.revenue_by_org_month,
-        part="month",
-        unit="month",
-        touches={"silver.billing_monthly": Touch("month", ahead=1)},
-    ),
-    "gold.revenue_monthly": Mart(
-        revenue.revenue_monthly, part="month", unit="month", touches={"silver.billing_monthly": Touch("month", ahead=1)}
-    ),
-    "gold.cost_billing_reconciliation": Mart(
-        reconciliation.cost_billing_reconciliation,
-        part="month",
-        unit="month",
-        touches={"gold.org_daily_usage_by_service": Touch("usage_date"), "gold.revenue_by_org_month": Touch("month")},
-    ),
-    "gold.tickets_by_org_date": Mart(support.tickets_by_org_date),
-    "gold.support_monthly": Mart(support.support_monthly),
-    "gold.nps_by_month": Mart(support.nps_by_month),
-    "gold.marketing_effectiveness": Mart(marketing.marketing_effectiveness),
-    "gold.customer_summary": Mart(customers.customer_summary),
-    "gold.user_activity": Mart(customers.user_activity),
-    "gold.customer_rfm": Mart(scores.customer_rfm),
-    "gold.customer_health": Mart(scores.customer_health),
-    "gold.customer_history": Mart(scores.customer_history),
-    "gold.customer_segments": Mart(segments.customer_segments),
-    "gold.dim_customer": Mart(customer_versions.dim_customer),
-    "gold.customer_360": Mart(customers.customer_360),
-    "gold.focus_charges": Mart(
-        focus.focus_charges,
-        part="billing_month",
-        unit="month",
-        touches={"silver.usage_events": Touch("usage_date"), "silver.billing_monthly": Touch("month")},
-        is_large=True,
-    ),
-    "gold.invoice_lines": Mart(
-        focus.invoice_lines,
-        part="billing_month",
-        unit="month",
-        touches={"gold.focus_charges": Touch("billing_month"), "silver.billing_monthly": Touch("month")},
-    ),
-    "gold.invoice_gap": Mart(
-        focus.invoice_gap,
-        part="month",
-        unit="month",
-        touches={
-            "gold.cost_billing_reconciliation": Touch("month"),
-            "silver.billing_monthly": Touch("month"),
-            "gold.focus_charges": Touch("billing_month"),
-            "gold.cost_anomalies": Touch("usage_date"),
-        },
-    ),
-    "gold.dim_date": Mart(dimensions.dim_date),
-    "gold.dim_region": Mart(dimensions.dim_region),
-}
+def mart_of(table: Table) -> Mart:
+    """Return how a mart's contract says it is computed.
+
+    Raises:
+        ConfigurationError: with every fault: there is no such function, or it does not take what the contract gives.
+    """
+    plan = table.mart or MartPlan(function="")
+    compute, *faults = _function(plan.function)
+    known = {"as_of", *GIVEN, *table.parameters}
+    if compute is not None:
+        faults += _faults_of_arguments(compute, table, known)
+    if compute is None or faults:
+        raise ConfigurationError([f"{table.name}: {fault}" for fault in faults])
+    touches = {table.arguments[name]: touch for name, touch in plan.touches.items()}
+    return Mart(compute, plan.part, plan.unit, touches, plan.is_large)
+
+
+def marts_of(registry: Registry) -> dict[str, Mart]:
+    """Return every mart by its name.
+
+    Raises:
+        ConfigurationError: with every fault of every mart.
+    """
+    found, faults = {}, []
+    for table in registry.layer("gold"):
+        try:
+            found[table.name] = mart_of(table)
+        except ConfigurationError as error:
+            faults += error.faults
+    if faults:
+        raise ConfigurationError(faults)
+    return found
+
+
+def _function(name: str) -> tuple[Any, ...]:
+    """Return the function of a name and no fault, or None and what is wrong."""
+    package, colon, attribute = name.partition(":")
+    if not colon:
+        package, _, attribute = name.rpartition(".")
+        package = f"{__name__}.{package}"
+    try:
+        module = importlib.import_module(package)
+    except ImportError as error:
+        return (
+            None,
+            f"mart.function: '{name}': {error}; write module.function of batch/gold, or package.module:function",
+        )
+    known = [
+        one for one, value in vars(module).items() if inspect.isfunction(value) and value.__module__ == module.__name__
+    ]
+    if attribute not in known:
+        return None, f"mart.function: '{name}': there is no such function{did_you_mean(attribute, known)}"
+    return (getattr(module, attribute),)
+
+
+def _faults_of_arguments(compute: Callable[..., DataFrame], table: Table, known: AbstractSet[str]) -> Iterator[str]:
+    """Yield where a function's arguments and what the contract gives them differ."""
+    parameters = inspect.signature(compute).parameters.values()
+    frames = [one.name for one in parameters if one.kind is not inspect.Parameter.KEYWORD_ONLY]
+    for name in frames:
+        if name not in table.arguments:
+            yield f"inputs: {compute.__name__} takes '{name}', which is not given"
+    for name in table.arguments:
+        if name not in frames:
+            yield f"inputs.{name}: {compute.__name__} takes no such input{did_you_mean(name, frames)}"
+    if table.inputs and not table.arguments:
+        yield "inputs: name each by the argument it is, as {events: silver.usage_events}"
+    for one in parameters:
+        if one.kind is inspect.Parameter.KEYWORD_ONLY and one.default is one.empty and one.name not in known:
+            yield f"parameters: {compute.__name__} takes '{one.name}', which is not given"
+    taken = {one.name for one in parameters}
+    yield from (
+        f"parameters.{name}: {compute.__name__} takes no such parameter"
+        for name in table.parameters
+        if name not in taken
+    )

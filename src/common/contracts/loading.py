@@ -25,6 +25,7 @@ from .table import (
     Freshness,
     History,
     Layout,
+    MartPlan,
     Registry,
     Rule,
     Table,
@@ -169,6 +170,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
         "layout": Layout,
         "freshness": Freshness,
         "dialect": Dialect,
+        "mart": MartPlan,
     }
     for part in loc:
         if part in nested:
@@ -222,10 +224,31 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
         elif owner not in table.inputs:
             yield f"reference.{name}: '{owner}' must be one of the inputs, so that it is built first"
     yield from _faults_of_brings(table, tables)
+    yield from _faults_of_mart(table, tables)
     if table.history.kind == "scd2" and not table.history.surrogate_key:
         yield "history.surrogate_key: is missing; an scd2 table names its surrogate key"
     if not table.key and table.history.kind in ("upsert", "scd2"):
         yield f"key: is empty; history '{table.history.kind}' needs one"
+
+
+def _faults_of_mart(table: Table, tables: Mapping[str, Table]) -> Iterator[str]:
+    mart = table.mart
+    if (mart is None) == (table.layer == "gold"):
+        yield "mart: is missing; say which function makes it" if mart is None else "mart: only a table of gold is one"
+    if mart is None:
+        return
+    if mart.part and mart.part not in table.columns:
+        yield f"mart.part: '{mart.part}' is not a column{did_you_mean(mart.part, table.columns)}"
+    if mart.touches and not mart.part:
+        yield "mart.touches: without a part the mart is always rebuilt whole"
+    for name, touch in mart.touches.items():
+        where, owner = f"mart.touches.{name}", tables.get(table.arguments.get(name, ""))
+        if owner is None:
+            yield f"{where}: is not the name of an input{did_you_mean(name, table.arguments)}"
+        elif touch.column not in owner.columns:
+            yield f"{where}: '{touch.column}' is not a column of {owner.name}{did_you_mean(touch.column, owner.columns)}"
+        if isinstance(touch.ahead, str) and touch.ahead not in table.parameters:
+            yield f"{where}.ahead: '{touch.ahead}' is not a parameter{did_you_mean(touch.ahead, table.parameters)}"
 
 
 def _faults_of_brings(table: Table, tables: Mapping[str, Table]) -> Iterator[str]:

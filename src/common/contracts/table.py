@@ -145,6 +145,41 @@ class Freshness(_Declared):
     max_age_hours: float = Field(gt=0)
 
 
+class Touch(_Declared):
+    """A row of an input goes into the mart's part of its own day or month, and into those up to `ahead` later."""
+
+    column: str
+    """The input's date."""
+    ahead: int | str = 0
+    """A number, or the parameter of the mart that holds it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _column_alone(cls, body: Any) -> Any:
+        return {"column": body} if isinstance(body, str) else body
+
+    def reach(self, parameters: Mapping[str, Any]) -> int:
+        """Return how many days or months ahead a row is still seen."""
+        return int(parameters[self.ahead]) if isinstance(self.ahead, str) else self.ahead
+
+
+class MartPlan(_Declared):
+    """How a mart is computed, and which part of it a change of its inputs concerns.
+
+    A mart with `part`, a date column of its own, is a union of days or months: rows of one part are made from the rows
+    of `touches`' inputs that touch it, and from all rows of its other inputs. Without `part` it is always rebuilt whole.
+    """
+
+    function: str
+    """A function of batch/gold as module.function, or any other as package.module:function."""
+    part: str = ""
+    unit: Literal["day", "month"] = "day"
+    touches: dict[str, Touch] = {}
+    """By the name that `inputs` gives an input."""
+    is_large: bool = False
+    """Written by Spark. Other marts fit in memory, where a commit costs milliseconds."""
+
+
 class Table(_Declared):
     """One table: `<layer>.<name>`, with everything that is derived from it."""
 
@@ -153,6 +188,10 @@ class Table(_Declared):
     grain: str = Field(min_length=1)
     key: tuple[str, ...]
     inputs: tuple[str, ...] = ()
+    """The tables it is made from; a mart's are declared as argument → table."""
+    arguments: dict[str, str] = {}
+    """Argument of the mart's function → input; follows from `inputs`."""
+    mart: MartPlan | None = None
     extends: str | None = None
     """A table whose columns this one has too, before its own."""
     file: str | None = None
@@ -173,6 +212,13 @@ class Table(_Declared):
     """Columns left out of the file statistics, beside those marked pii."""
     parameters: dict[str, Any] = {}
     """Thresholds, weights and windows of its transform, which takes each as a keyword argument."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _inputs_by_name(cls, body: Any) -> Any:
+        if isinstance(body, dict) and isinstance(body.get("inputs"), dict):
+            return {**body, "inputs": tuple(body["inputs"].values()), "arguments": body["inputs"]}
+        return body
 
     @property
     def layer(self) -> str:
