@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import threading
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,9 @@ EXAMPLES = """examples:
   cloudlake sql --list --format csv
   cloudlake sql - < question.sql
 """
+
+_GRACE_SECONDS = 2
+"""How much longer than the limit a statement gets to stop by itself."""
 
 
 def register(commands: Commands[Parser]) -> None:
@@ -45,11 +50,24 @@ def run(config: Config, arguments: Namespace) -> int:
         return 0
     if arguments.statement is None:
         raise ConfigurationError('sql: give a statement, such as cloudlake sql "SELECT * FROM gold.revenue_monthly"')
+    from ..serving.queries import load_queries
     from ..serving.queries.sql import ask
 
     statement = sys.stdin.read() if arguments.statement == "-" else arguments.statement
-    write_rows(ask(config, statement), arguments)
+    seconds = load_queries(config.conf, config.registry).limits.seconds
+    last_word = threading.Timer(seconds + _GRACE_SECONDS, _end, [seconds])
+    last_word.daemon = True
+    last_word.start()
+    rows = ask(config, statement)
+    last_word.cancel()
+    write_rows(rows, arguments)
     return 0
+
+
+def _end(seconds: float) -> None:
+    """End the process: DuckDB is deep in one value, such as repeat('x', 2000000000), and does not hear that it is to stop."""
+    print(f"error: sql: stopped after {seconds:g} s; narrow it down", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _listing(config: Config) -> pa.Table:

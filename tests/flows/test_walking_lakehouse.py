@@ -33,6 +33,7 @@ from flow import (
     versions,
 )
 from marts_agree import disagreements
+from named_queries import assert_published_queries_are, assert_usage_queries_are
 from nbclient import NotebookClient
 from oracle import GOLD, RECORDS, Oracle, assert_same, without_field
 from pyspark.sql import SparkSession
@@ -109,6 +110,12 @@ def assert_gold_is(config: Config, oracle: Oracle, mart: str) -> None:
     if "health_components" in expected.column_names:
         rows = without_field(rows, "health_components", "why")
     assert_same(rows.select(expected.column_names), expected, list(table.key), mart)
+
+
+def test_the_named_queries_equal_plain_sql_over_the_landing_files(config: Config, oracle: Oracle) -> None:
+    with open_reader(config) as reader:
+        assert_usage_queries_are(reader, oracle)
+        assert_published_queries_are(reader, oracle)
 
 
 def test_gold_and_serving_are_read_without_spark(config: Config) -> None:
@@ -201,6 +208,8 @@ def test_the_served_answer_equals_gold_rebuilt_from_silver_whoever_has_written_l
     assert_the_law_holds(spark, config)  # batch, then more events streamed
     speed_events = sum(row["speed_events"] for row in config.lake.rows("serving.org_daily_usage"))
     assert speed_events == 60
+    with open_reader(config) as reader:
+        assert_usage_queries_are(reader, Oracle(landing))  # the named queries count them already
 
     change_a_cell(landing / "billing_monthly.csv", "subtotal", lambda text: str(float(text) + 1000))
     change_a_cell(landing / "customers_orgs.csv", "plan_tier", lambda text: "pro" if text == "free" else "free")

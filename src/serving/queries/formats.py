@@ -7,7 +7,6 @@ places and sets thousands apart.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -22,6 +21,7 @@ import pyarrow as pa
 from .answering import Answer
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_SPECIAL = re.compile(r'[",\r\n]')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _LONGEST_WIDE_ROW = 10
 """One row of more columns is shown as a list of its columns."""
@@ -33,12 +33,14 @@ def _columns(rows: pa.Table) -> list[list[Any]]:
 
 def to_csv(rows: pa.Table) -> bytes:
     """Return rows as CSV with a header; a text that a spreadsheet would take for a formula gets an apostrophe."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\n")
-    writer.writerow([_harmless(name) for name in rows.column_names])
-    cells = [[_csv_cell(value) for value in column] for column in _columns(rows)]
-    writer.writerows(zip(*cells, strict=True))
-    return out.getvalue().encode()
+    cells = [[_quoted(_csv_cell(value)) for value in column] for column in _columns(rows)]
+    head = [_quoted(_harmless(name)) for name in rows.column_names]
+    return "".join(f"{','.join(line)}\n" for line in [head, *zip(*cells, strict=True)]).encode()
+
+
+def _quoted(text: str) -> str:
+    """Return a cell, quoted where it must be; Python's own writer leaves a lone CR bare where lines end with LF."""
+    return '"' + text.replace('"', '""') + '"' if _SPECIAL.search(text) else text
 
 
 def _csv_cell(value: Any) -> str:

@@ -95,8 +95,8 @@ class Reader:
         Raises:
             CloudlakeError: a table is not published, or can't be read.
         """
-        self.require(tables_of(sql))
         try:
+            self.require(tables_of(sql))
             return self.connection.sql(sql, params=dict(parameters or {})).to_arrow_table()
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise CloudlakeError(_unreadable(self.publication.run_id, error)) from None

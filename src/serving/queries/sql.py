@@ -8,9 +8,10 @@ before, which is for the message; the closed DuckDB is what keeps it safe.
 
 from __future__ import annotations
 
+import difflib
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import duckdb
@@ -18,18 +19,21 @@ import pyarrow as pa
 
 from ...common.config import Config
 from ...common.contracts.table import Table
-from ...common.errors import CloudlakeError, ConfigurationError, did_you_mean
+from ...common.errors import CloudlakeError, ConfigurationError
 from .reader import MACROS, Reader, open_reader
 
 LAYERS = ("gold", "serving", "silver", "ops")
 _LOCKED = (
     "SET temp_directory = ''",
+    "SET secret_directory = ''",
     "SET enable_external_access = false",
     "SET python_enable_replacements = false",
     "SET autoload_known_extensions = false",
     "SET autoinstall_known_extensions = false",
     "SET lock_configuration = true",
 )
+_FUNCTIONS = frozenset({"range", "generate_series", "generate_subscripts", "unnest", "json_each", "json_tree"})
+"""The functions that may stand where a table does; others read files, take addresses in memory, or run texts as SQL."""
 _BATCH_ROWS = 100_000
 
 
@@ -61,35 +65,47 @@ def _tables(reader: Reader, statement: str) -> list[str]:
         raise ConfigurationError(f"sql: this is not one SELECT statement{said}")
     if len(parsed["statements"]) != 1:
         raise ConfigurationError(f"sql: found {len(parsed['statements'])} statements; give one SELECT")
+    if any(_nodes(parsed, lambda kind: kind.endswith("_QUERY_NODE"))):  # WITH x AS (DELETE …) SELECT …
+        raise ConfigurationError("sql: it changes something; give one SELECT that only reads")
+    called = {node["function"]["function_name"].lower() for node in _nodes(parsed, "TABLE_FUNCTION".__eq__)}
+    if called - _FUNCTIONS:
+        raise ConfigurationError(
+            f"sql: {', '.join(sorted(called - _FUNCTIONS))}: no such function stands for a table here; "
+            f"there are {', '.join(sorted(_FUNCTIONS))}"
+        )
+    return _named(reader, parsed)
+
+
+def _named(reader: Reader, parsed: dict[str, Any]) -> list[str]:
+    """Return the tables that a parsed statement names; one without its layer is left to DuckDB, which knows none.
+
+    Raises:
+        ConfigurationError: a table that can't be read here.
+    """
     registry = reader.config.registry
     readable = {table.name for layer in LAYERS for table in registry.layer(layer)}
-    named = {
-        f"{node['schema_name']}.{node['table_name']}".lower()
-        for node in _nodes(parsed, "BASE_TABLE")
-        if node["schema_name"]
-    }
-    unknown = sorted(
-        name
-        for name in named
-        if name.partition(".")[0] in (*LAYERS, "bronze", "quarantine", "speed") and name not in readable
-    )
-    if unknown:
-        raise ConfigurationError(
-            [f"sql: '{name}' is not a table to be read here{did_you_mean(name, readable)}" for name in unknown]
-        )
-    return sorted(named & readable)
+    nodes = _nodes(parsed, "BASE_TABLE".__eq__)
+    named = {f"{node['schema_name']}.{node['table_name']}".lower() for node in nodes if node["schema_name"]}
+    faults = []
+    for name in sorted(named - readable):
+        near = difflib.get_close_matches(name, readable, n=1, cutoff=0.6)
+        advice = f"did you mean '{near[0]}'?" if near else "cloudlake sql --list shows those that are"
+        faults.append(f"sql: '{name}' is not a table to be read here; {advice}")
+    if faults:
+        raise ConfigurationError(faults)
+    return sorted(named)
 
 
-def _nodes(tree: Any, kind: str) -> Iterator[dict[str, Any]]:
-    """Yield the nodes of a kind in a statement's syntax tree."""
+def _nodes(tree: Any, is_wanted: Callable[[str], bool]) -> Iterator[dict[str, Any]]:
+    """Yield the nodes of the wanted types in a statement's syntax tree."""
     if isinstance(tree, dict):
-        if tree.get("type") == kind:
+        if isinstance(tree.get("type"), str) and is_wanted(tree["type"]):
             yield tree
         for part in tree.values():
-            yield from _nodes(part, kind)
+            yield from _nodes(part, is_wanted)
     elif isinstance(tree, list):
         for part in tree:
-            yield from _nodes(part, kind)
+            yield from _nodes(part, is_wanted)
 
 
 def shown_columns(table: Table) -> list[str]:

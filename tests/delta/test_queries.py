@@ -1,0 +1,331 @@
+"""The named queries and SQL over a published lake that was written by hand: filters, formats, the command line, what is shut."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dashboard_lake
+import pyarrow as pa
+import pytest
+from cloudlake.cli.main import main
+from cloudlake.common.config import Config
+from cloudlake.common.errors import CloudlakeError, ConfigurationError
+from cloudlake.serving.publication import publish
+from cloudlake.serving.queries import QUERIES, Query, answer, load_queries, open_reader
+from cloudlake.serving.queries import sql as free_sql
+from cloudlake.serving.queries.formats import FORMATS, answer_to_json, serialised
+from live_lake import opened
+from pyarrow import parquet
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET_TEXT = "not for your eyes"
+
+
+@pytest.fixture(scope="module")
+def config(tmp_path_factory: pytest.TempPathFactory) -> Config:
+    config = dashboard_lake.build(tmp_path_factory.mktemp("asked"))
+    user = {"user_sk": "k", "user_id": "user_1", "org_id": "org_a", "email": dashboard_lake.SECRET, "role": "admin"}
+    config.lake.append_small([user], config.registry["silver.users"])
+    return config
+
+
+def ask(config: Config, name: str, **filters: Any) -> Any:
+    with open_reader(config) as reader:
+        return answer(reader, name, {key.rstrip("_"): value for key, value in filters.items()})
+
+
+def run(config: Config, *arguments: str) -> int:
+    return main([*arguments, "--lake", str(config.lake.root)])
+
+
+def test_every_query_answers_in_its_declared_columns_without_spark(config: Config) -> None:
+    needed: dict[str, Any] = {"org": "org_a", "tag": "env"}
+    with open_reader(config) as reader:
+        for query in reader.declarations.queries.values():
+            given = {name: needed[name] for name, one in query.filters.items() if one.needed}
+            found = answer(reader, query.name, given)
+            assert found.table.column_names == list(query.columns), query.name
+            assert found.publication.run_id == "r1" and found.as_of == dashboard_lake.LAST
+            for form in FORMATS:
+                assert serialised(found.table, form)
+            assert json.loads(answer_to_json(found))["query"] == query.name
+    assert "customer" in QUERIES and isinstance(QUERIES["customer"], Query)
+
+
+@pytest.mark.parametrize(
+    ("name", "filters", "told"),
+    [
+        ("daily-costs", {"org": "org_aa"}, "no organisation is called 'org_aa'; did you mean 'org_a'?"),
+        ("daily-costs", {"service": "genia"}, "no service is called 'genia'; did you mean 'genai'?"),
+        ("daily-costs", {"service": "xyz"}, "known: compute, genai, storage"),
+        ("daily-costs", {"from_": "2025-02-30"}, "from: '2025-02-30' is not a date; write YYYY-MM-DD"),
+        ("daily-costs", {"from_": "20250801"}, "is not a date"),
+        ("daily-costs", {"from_": "2025-08-02", "to": "2025-08-01"}, "from: 2025-08-02 is after to, 2025-08-01"),
+        ("daily-costs", {"orgs": "org_a"}, "'orgs' is not a filter; did you mean 'org'?"),
+        ("monthly-revenue", {"from_": "2025-13"}, "is not a month; write YYYY-MM"),
+        ("top-services", {}, "org is missing"),
+        ("top-services", {"org": "org_a", "days": "0"}, "days: 0 is not between 1 and 36500"),
+        ("top-services", {"org": "org_a", "top": "²"}, "top: '²' is not a whole number"),
+        ("at-risk", {"band": "atrisk"}, "'atrisk' is none of at_risk, watch, healthy; did you mean 'at_risk'?"),
+        ("daily-costs", {"org": "x' OR '1' = '1"}, "no organisation is called"),
+        ("daily_costs", {}, "'daily_costs' is not a query; did you mean 'daily-costs'?"),
+    ],
+)
+def test_a_filter_that_is_wrong_is_told_with_what_would_do(
+    config: Config, name: str, filters: dict[str, str], told: str
+) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ask(config, name, **filters)
+    assert told in str(caught.value)
+
+
+def test_all_faults_of_a_question_are_told_at_once(config: Config) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ask(config, "daily-costs", org="org_aa", service="genia", from_="yesterday", no="thing")
+    assert len(caught.value.faults) == 4
+
+
+def test_an_empty_answer_says_what_range_there_is(config: Config) -> None:
+    found = ask(config, "daily-costs", org="org_a", from_="2031-01-01")
+    assert found.table.num_rows == 0
+    assert found.empty_hint == "daily-costs: nothing fits; there is usage_date 2025-07-23 to 2025-08-31, org org_a"
+    assert ask(config, "daily-costs", org="org_a").empty_hint is None
+
+
+def test_the_increments_after_the_publication_count_and_those_before_do_not_count_twice(tmp_path: Path) -> None:
+    config = dashboard_lake.build(tmp_path)
+    before = ask(config, "daily-costs", org="org_a", service="genai", from_="2025-08-31").rows()
+    start = before[0]["usage_date"]
+    usage = {"org_id": "org_a", "service": "genai", "region": "eu-west", "events": 2, "cost_usd": Decimal("0.000001")}
+    zeros = dict.fromkeys(("requests", "cpu_hours", "storage_gb_hours", "carbon_cost_usd"), Decimal(0))
+    counts = {"carbon_events": 0, "events_without_value": 0}
+    bucket = pa.scalar(f"{start}T10:00:00", pa.string()).cast(pa.timestamp("us")).as_py()
+    rows = [usage | zeros | counts | {"load_id": load, "bucket_start": bucket} for load in (1, 2_000_000_000)]
+    with open_reader(config) as earlier:
+        config.lake.append_small(rows, config.registry["speed.usage_increments"])
+        after = ask(config, "daily-costs", org="org_a", service="genai", from_="2025-08-31").rows()
+        still = answer(earlier, "daily-costs", {"org": "org_a", "service": "genai", "from": "2025-08-31"}).rows()
+    assert after[0]["cost_usd"] - before[0]["cost_usd"] == Decimal("0.000001")
+    assert after[0]["events"] - before[0]["events"] == 2
+    assert still == before, "a reader stays with what it was opened on"
+
+
+def test_a_reader_stays_with_its_publication_while_another_is_put_in_force(tmp_path: Path) -> None:
+    config = dashboard_lake.build(tmp_path)
+    table = config.registry["gold.revenue_monthly"]
+    with open_reader(config) as reader:
+        before = answer(reader, "monthly-revenue").rows()
+        rows = config.lake.read_small(table.name)
+        config.lake.replace_small(rows.slice(0, 1), table, note={"run_id": "r2", "as_of": "2025-08-31"})
+        publish(config, "r2")
+        reader.connection.execute("DROP VIEW gold.revenue_monthly")
+        reader._known.discard("gold.revenue_monthly")
+        assert answer(reader, "monthly-revenue").rows() == before
+    found = ask(config, "monthly-revenue")
+    assert found.publication.run_id == "r2" and found.table.num_rows == 1
+
+
+def test_nothing_published_and_a_table_that_is_gone_are_told_clearly(tmp_path: Path) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(CloudlakeError, match=r"nothing has been published yet; run scripts/run_batch_pipeline.sh"):
+        open_reader(opened(empty))
+    config = dashboard_lake.build(tmp_path)
+    for file in Path(config.lake.path("gold.revenue_monthly")).rglob("*.parquet"):
+        file.unlink()
+    with pytest.raises(CloudlakeError, match=r"run r1: a table of the publication can't be read .* --full-reload"):
+        ask(config, "monthly-revenue")
+    (config.lake.root / "published.json").write_text("{")
+    with pytest.raises(CloudlakeError, match=r"published.json: damaged"):
+        open_reader(config)
+
+
+def test_csv_holds_no_formula_and_every_digit() -> None:
+    texts = ["=1+1", "+1", "-1", "@a", "\tx", "\rx", "plain", 'a,b"c', None]
+    numbers = [Decimal("-12345678901234567890.123456"), *[None] * 8]
+    rows = pa.table({"=name": texts, "n": pa.array(numbers, pa.decimal128(28, 6)), "i": [-5, *range(8)]})
+    read = list(csv.reader(io.StringIO(serialised(rows, "csv").decode(), newline="")))
+    assert read[0] == ["'=name", "n", "i"]
+    assert [line[0] for line in read[1:]] == ["'=1+1", "'+1", "'-1", "'@a", "'\tx", "'\rx", "plain", 'a,b"c', ""]
+    assert read[1][1:] == ["-12345678901234567890.123456", "-5"]
+
+
+def test_json_keeps_every_digit_and_has_no_number_that_is_none() -> None:
+    small = Decimal("0.000000001")
+    rows = pa.table({"d": pa.array([small, None], pa.decimal128(30, 9)), "x": [float("nan"), 0.1], "t": ['"\n', "ü"]})
+    assert json.loads(serialised(rows, "json"), parse_float=Decimal) == [
+        {"d": small, "x": None, "t": '"\n'},
+        {"d": None, "x": Decimal("0.1"), "t": "ü"},
+    ]
+
+
+def test_a_text_can_steer_no_terminal_and_no_markdown() -> None:
+    rows = pa.table({"t": ["\x1b[31mred\x07", "a|b<script>\nc"]})
+    shown = serialised(rows, "table").decode()
+    assert "\x1b" not in shown and "\\x1b[31mred\\x07" in shown and len(shown.splitlines()) == 5
+    assert "| a\\|b&lt;script> c |" in serialised(rows, "markdown").decode()
+
+
+def test_the_command_line_writes_what_it_is_asked_for(
+    config: Config, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    typed = ("query", "daily-costs", "--org", "org_c", "--from", "2025-08-31")
+    assert run(config, *typed, "--json") == 0
+    rows = json.loads(capfd.readouterr().out)
+    assert {row["org_id"] for row in rows} == {"org_c"} and len(rows) == 3
+    assert run(config, *typed, "--output", str(tmp_path / "a.parquet")) == 0
+    assert parquet.read_table(tmp_path / "a.parquet").num_rows == 3
+    assert run(config, "query", "at-risk", "--format", "csv") == 0
+    assert "org_c,'=Cell(1)," in capfd.readouterr().out
+    assert run(config, "query", "customer", "org_a") == 0
+    assert "Acme <Cloud> & Sons" in capfd.readouterr().out
+    assert run(config, "query", "daily-costs", "--from", "2031-01-01") == 0
+    told = capfd.readouterr()
+    assert told.out.startswith("usage_date") and "there is usage_date 2025-07-23 to" in told.err
+    assert run(config, "query", "customer", "org_aa") == 2
+    assert "did you mean 'org_a'?" in capfd.readouterr().err
+    assert run(config, "query", "at-risk", "org_a") == 2
+    assert run(config, "query", "--list") == 0 and "top-services" in capfd.readouterr().out
+    assert run(config, "query", "daily-costs", "--output", str(tmp_path / "no" / "a.csv")) == 2
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_a_reader_that_leaves_ends_a_long_answer_without_a_word(config: Config) -> None:
+    line = [
+        sys.executable,
+        "-m",
+        "cloudlake.cli",
+        "sql",
+        "SELECT * FROM range(300000)",
+        "--lake",
+        str(config.lake.root),
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as done:
+        assert done.stdout is not None and done.stderr is not None
+        assert done.stdout.read(10)
+        done.stdout.close()
+        assert done.stderr.read() == b""
+    assert done.returncode in (0, 141)
+
+
+def test_the_shells_complete_queries_and_filters(config: Config, capfd: pytest.CaptureFixture[str]) -> None:
+    for shell in ("bash", "zsh", "tcsh"):
+        assert run(config, "completion", shell) == 0
+        said = capfd.readouterr().out
+        assert "query" in said and (shell == "tcsh" or ("daily-costs" in said and "--service" in said)), shell
+    assert run(config, "completion", "bash") == 0
+    done = subprocess.run(["bash", "-n"], input=capfd.readouterr().out, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+# --- SQL of anybody's -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "FROM '{file}'",
+        "FROM read_csv('{file}')",
+        "FROM read_text('{file}')",
+        "FROM read_blob('{file}')",
+        "FROM glob('{folder}/*')",
+        "FROM sniff_csv('{file}')",
+        "FROM read_parquet('{users}')",
+        "FROM '{users}'",
+        "FROM parquet_metadata('{users}')",
+        "FROM query_table('{file}')",
+        "FROM query('FROM read_text(''{file}'')')",
+        "FROM 'http://127.0.0.1:9/a.csv'",
+        "FROM read_json('https://127.0.0.1:9/a.json')",
+        "FROM 's3://bucket/a.parquet'",
+        "FROM duckdb_secrets()",
+        "FROM secret_rows",
+        "SELECT getenv('HOME')",
+        "FROM memory.silver.users",
+        "FROM bronze.users",
+        "FROM quarantine.users",
+        "SELECT email FROM silver.users",
+        "SELECT u.email FROM silver.users u",
+        "COPY (SELECT 1) TO '{folder}/out.csv'",
+        "WITH x AS (COPY (SELECT 1) TO '{folder}/out.csv') SELECT 1",
+        "WITH x AS (DELETE FROM gold.dim_date) SELECT 1",
+        "ATTACH '{folder}/out.db'",
+        "EXPORT DATABASE '{folder}/out'",
+        "INSTALL httpfs",
+        "LOAD httpfs",
+        "PRAGMA database_list",
+        "SET enable_external_access = true",
+        "RESET lock_configuration",
+        "CREATE TABLE out (a INT)",
+        "DROP TABLE gold.dim_date",
+        "CALL pragma_version()",
+        "SELECT 1; SELECT 2",
+        "SELECT 1; ATTACH '{folder}/out.db'",
+        "",
+    ],
+)
+@pytest.mark.parametrize("wall", ["both", "duckdb alone"])
+def test_sql_reads_no_file_reaches_no_network_writes_nothing_and_shows_nothing_personal(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, statement: str, wall: str
+) -> None:
+    secret_rows = pa.table({"a": [SECRET_TEXT]})  # noqa: F841  (DuckDB would find a variable of this name)
+    if wall == "duckdb alone":
+        functions = ("read_csv", "read_text", "read_blob", "glob", "sniff_csv", "read_parquet", "parquet_metadata")
+        more = ("query_table", "query", "read_json")
+        monkeypatch.setattr(free_sql, "_FUNCTIONS", free_sql._FUNCTIONS | {*functions, *more})
+    (tmp_path / "file.csv").write_text(f"a\n{SECRET_TEXT}\n")
+    users = next(Path(config.lake.path("silver.users")).rglob("*.parquet"))
+    filled = statement.format(file=tmp_path / "file.csv", folder=tmp_path, users=users)
+    with pytest.raises(ConfigurationError) as caught:
+        free_sql.ask(config, filled)
+    assert SECRET_TEXT not in str(caught.value) and dashboard_lake.SECRET not in str(caught.value)
+    assert [path.name for path in tmp_path.iterdir()] == ["file.csv"]
+
+
+def test_sql_reads_the_published_tables_and_all_of_silver_but_what_is_personal(config: Config) -> None:
+    found = free_sql.ask(config, "SELECT u.*, o.org_name FROM silver.users u JOIN gold.customer_360 o USING (org_id)")
+    assert "email" not in found.column_names and found["org_name"].to_pylist() == ["Acme <Cloud> & Sons"]
+    assert free_sql.ask(config, 'WITH x AS (FROM Gold."customer_360") SELECT count(*) AS n FROM x')[
+        "n"
+    ].to_pylist() == [3]
+    live = free_sql.ask(config, "SELECT sum(cost_usd) AS c FROM serving.org_daily_usage")["c"].to_pylist()
+    assert live == [sum(row["cost_usd"] for row in ask(config, "daily-costs").rows())]
+    with pytest.raises(ConfigurationError, match=r"email of silver.users is personal data"):
+        free_sql.ask(config, "SELECT email FROM silver.users")
+    with pytest.raises(ConfigurationError, match=r"did you mean 'gold.dim_date'"):
+        free_sql.ask(config, "FROM gold.dim_dat")
+
+
+def test_sql_ends_at_its_limits(config: Config, tmp_path: Path) -> None:
+    for file in config.conf.iterdir():
+        text = file.read_text().replace("limits: {seconds: 30, memory: 2GB}", "limits: {seconds: 0.5, memory: 100MB}")
+        (tmp_path / file.name).write_text(text)
+    short = Config(tmp_path, config.landing, config.lake, config.settings, config.stream, config.registry)
+    with pytest.raises(CloudlakeError, match=r"stopped after 0.5 s"):
+        free_sql.ask(short, "SELECT sum(sqrt(i)) FROM range(1000000000000) AS t(i)")
+    with pytest.raises(CloudlakeError, match=r"needs more than 100MB"):
+        free_sql.ask(short, "SELECT repeat('x', 1000) AS x FROM range(10000000)")
+
+
+def test_a_declaration_that_contradicts_itself_is_told_with_every_fault(config: Config, tmp_path: Path) -> None:
+    text = (config.conf / "queries.yaml").read_text()
+    for good, bad in (
+        ("usage_date: serving.org_daily_usage\n", "usage_date: serving.org_daily_usag\n"),
+        ("$org IS NULL OR org_id = $org) AND ($service", "$orgs IS NULL OR org_id = $org) AND ($service"),
+    ):
+        assert good in text
+        text = text.replace(good, bad, 1)
+    (tmp_path / "queries.yaml").write_text(text.replace("FROM gold.revenue_monthly", "FROM gold.revenue_monthlie", 1))
+    with pytest.raises(ConfigurationError) as caught:
+        load_queries(tmp_path, config.registry)
+    assert "did you mean 'serving.org_daily_usage'?" in str(caught.value)
+    assert "'gold.revenue_monthlie' is not a table" in str(caught.value)
