@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -35,6 +36,15 @@ class Parser(argparse.ArgumentParser):
         """Parse as argparse does, with every argument of the command."""
         self.prepare(args or ())
         return super().parse_known_args(args, namespace)
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """End as argparse does after --help, once what was printed has gone out.
+
+        Raises:
+            BrokenPipeError: nobody reads it any more; argparse itself passes over that, and Python then complains.
+        """
+        sys.stdout.flush()
+        super().exit(status, message)
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong with the arguments.

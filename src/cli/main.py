@@ -91,16 +91,14 @@ def _run(arguments: Sequence[str]) -> int:
 
 
 def _reader_has_left() -> bool:
-    """Say whether nobody reads the output any more, as after `cloudlake status | head -1`, and close it if so."""
-    output = sys.stdout.fileno()
+    """Say whether nobody reads the output any more, as after `cloudlake status 2>&1 | head -1`, and close it if so."""
     look = select.poll()
-    look.register(output, 0)
-    has_left = any(event & (select.POLLERR | select.POLLHUP) for _, event in look.poll(0))
-    if has_left:
-        os.dup2(
-            os.open(os.devnull, os.O_WRONLY), output
-        )  # or Python complains, when it ends, of what is still buffered
-    return has_left
+    for output in (sys.stdout, sys.stderr):
+        look.register(output.fileno(), 0)
+    left = [number for number, event in look.poll(0) if event & (select.POLLERR | select.POLLHUP)]
+    for number in left:  # or Python complains, when it ends, of what is still buffered
+        os.dup2(os.open(os.devnull, os.O_WRONLY), number)
+    return bool(left)
 
 
 if __name__ == "__main__":

@@ -14,10 +14,18 @@ if TYPE_CHECKING:
 STYLES = {"done": "green", "skipped": "dim", "failed": "bold red", "not_run": "yellow"}
 
 
+class _Console(Console):
+    """A console that leaves it to the command line what a reader's leaving means; rich would exit with 1."""
+
+    def on_broken_pipe(self) -> None:
+        """Let the error that is being handled rise."""
+        raise  # noqa: PLE0704 (rich calls this while it handles the error)
+
+
 def console(wide: bool = True) -> Console:
     """Return the console: as wide as the terminal; where there is none 160 columns, or no end where not `wide`."""
-    found = Console(soft_wrap=not wide)
-    return Console(width=160) if wide and not found.is_terminal else found
+    found = _Console(soft_wrap=not wide)
+    return _Console(width=160) if wide and not found.is_terminal else found
 
 
 def grid(title: str, *columns: str) -> Grid:

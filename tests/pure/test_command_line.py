@@ -52,10 +52,29 @@ def test_bad_usage_is_told_in_a_line_with_exit_code_2(
     assert error.startswith("error: ") and told in error and "--help" in error
 
 
-def test_a_reader_that_leaves_ends_a_command_without_a_word(tmp_path: Path) -> None:
+SHOWING = [
+    ["status"], ["status", "--json"], ["stream", "status"], ["quality"], ["alerts", "list"],
+    ["quarantine", "list"], ["dictionary"], ["query", "--list"], ["completion", "bash"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", SHOWING, ids=" ".join)
+def test_a_reader_that_leaves_ends_a_command_without_a_word(typed: list[str], tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "cloudlake.cli", "status", "--json", "--lake", str(tmp_path)]
+    command = [sys.executable, "-m", "cloudlake.cli", *typed, "--lake", str(tmp_path)]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=ENVIRONMENT, check=False)
+    both = subprocess.run(command, stdout=writer, stderr=writer, env=ENVIRONMENT, check=False)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (141, "")
+    assert (done.returncode, done.stderr, both.returncode) == (141, "", 141)
+
+
+def test_help_that_nobody_reads_is_no_fault(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    buffered = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONUNBUFFERED"}
+    for typed in ([], ["query"]):
+        command = [sys.executable, "-m", "cloudlake.cli", *typed, "--help"]
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=buffered, check=False)
+        assert (done.returncode in (0, 141), done.stderr) == (True, "")  # argparse passes over an unbuffered write that fails
+    os.close(writer)
