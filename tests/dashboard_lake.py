@@ -29,6 +29,9 @@ COMPONENTS = [
     {"name": "usage", "score": Decimal("40"), "weight": 25, "contribution": Decimal("10.00"), "why": "net cost fell"},
     {"name": "support", "score": None, "weight": 20, "contribution": None, "why": "no tickets"},
 ]
+NO_CAUSES = (
+    "rate_usd", "suspect_currency_usd", "unmeasured_events_usd", "uncovered_days_usd", "anomalies_usd", "credit_notes_usd",
+)  # fmt: skip
 Rows = list[dict[str, Any]]
 
 
@@ -104,6 +107,13 @@ def _money() -> dict[str, Rows]:
         "gold.cost_billing_reconciliation": [
             {"org_id": org, "month": month, "usage_cost_usd": Decimal(100), "billed_subtotal_usd": Decimal(90 + number), "usage_days": 30,
              "difference_usd": Decimal(number - 10), "difference_pct": -5.0, "status": ("matched", "under_billed")[number % 2]}
+            for number, org in enumerate(ORGS) for month in months
+        ],
+        "gold.invoice_gap": [
+            {"org_id": org, "month": month, "usage_cost_usd": Decimal(100), "billed_subtotal_usd": Decimal(90 + number),
+             "difference_usd": Decimal(number - 10), **dict.fromkeys(NO_CAUSES, Decimal(0)), "refused_events_usd": Decimal(2),
+             "rest_usd": Decimal(number - 12), "causes": [{"cause": "refused_events", "amount_usd": Decimal(2)},
+             {"cause": "rest", "amount_usd": Decimal(number - 12)}]}
             for number, org in enumerate(ORGS) for month in months
         ],
         "gold.revenue_by_org_month": [

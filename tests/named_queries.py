@@ -118,7 +118,28 @@ def assert_published_queries_are(reader: Reader, oracle: Oracle) -> None:
     ):
         assert_same_answer(reader, "genai-tokens", given, _rows(oracle, TOKENS, where=where))
         assert_same_answer(reader, "anomalies", given, _rows(oracle, ANOMALIES, where=where))
+    _assert_gaps_add_up(reader, oracle, org)
     _assert_customers_are(reader, oracle, org)
+
+
+def _assert_gaps_add_up(reader: Reader, oracle: Oracle, org: str) -> None:
+    """Usage, what was billed and their difference are those of the reconciliation; the causes add up."""
+    oracle.gold("cost_billing_reconciliation")
+    wanted = "SELECT org_id, month, usage_cost_usd, billed_subtotal_usd, difference_usd FROM gold_cost_billing_reconciliation"
+    for given, where in (
+        ({}, "true"),
+        ({"org": org}, f"org_id = '{org}'"),
+        ({"month": "2025-08"}, "month = DATE '2025-08-01'"),
+    ):
+        rows = answer(reader, "invoice-gap", given).rows()
+        known = oracle.sql(f"{wanted} WHERE {where}").to_pylist()
+        assert known and {(row["org_id"], row["month"]): {name: row[name] for name in known[0]} for row in rows} == {
+            (row["org_id"], row["month"]): row for row in known
+        }
+        assert all(sum(cause["amount_usd"] for cause in row["causes"]) == row["difference_usd"] for row in rows)
+    steps = [row["amount_usd"] for row in answer(reader, "invoice-gap-steps", {"month": "2025-08"}).rows()]
+    assert len(steps) == 10 and sum(steps[:-1]) == steps[-1]
+    assert steps[0] == sum(row["usage_cost_usd"] or 0 for row in rows)
 
 
 def _assert_customers_are(reader: Reader, oracle: Oracle, org: str) -> None:
