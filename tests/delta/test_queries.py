@@ -305,15 +305,30 @@ def test_sql_reads_the_published_tables_and_all_of_silver_but_what_is_personal(c
         free_sql.ask(config, "FROM gold.dim_dat")
 
 
-def test_sql_ends_at_its_limits(config: Config, tmp_path: Path) -> None:
-    for file in config.conf.iterdir():
-        text = file.read_text().replace("limits: {seconds: 30, memory: 2GB}", "limits: {seconds: 0.5, memory: 100MB}")
-        (tmp_path / file.name).write_text(text)
-    short = Config(tmp_path, config.landing, config.lake, config.settings, config.stream, config.registry)
-    with pytest.raises(CloudlakeError, match=r"stopped after 0.5 s"):
-        free_sql.ask(short, "SELECT sum(sqrt(i)) FROM range(1000000000000) AS t(i)")
-    with pytest.raises(CloudlakeError, match=r"needs more than 100MB"):
-        free_sql.ask(short, "SELECT repeat('x', 1000) AS x FROM range(10000000)")
+def limited(config: Config, folder: Path, limits: str) -> Config:
+    """The same lake, with other limits of SQL."""
+    folder.mkdir()
+    text = (config.conf / "queries.yaml").read_text()
+    assert "limits: {seconds: 30, memory: 2GB}" in text
+    (folder / "queries.yaml").write_text(text.replace("{seconds: 30, memory: 2GB}", limits))
+    return Config(folder, config.landing, config.lake, config.settings, config.stream, config.registry)
+
+
+def test_sql_ends_at_its_limits_before_the_first_row_and_between_rows(config: Config, tmp_path: Path) -> None:
+    short = limited(config, tmp_path / "short", "{seconds: 0.5, memory: 2GB}")
+    for statement in (
+        "SELECT sum(sqrt(i)) FROM range(1000000000000) AS t(i)",
+        "FROM range(1000000000000) AS t(i) WHERE i % 1000 = 0",
+    ):
+        with pytest.raises(CloudlakeError, match=r"stopped after 0.5 s"):
+            free_sql.ask(short, statement)
+    small = limited(config, tmp_path / "small", "{seconds: 60, memory: 100MB}")
+    for statement in (
+        "SELECT repeat('x', 1000) AS x FROM range(10000000)",
+        "SELECT list(i) FROM range(100000000) AS t(i)",
+    ):
+        with pytest.raises(CloudlakeError, match=r"needs more than 100MB"):
+            free_sql.ask(small, statement)
 
 
 def test_a_declaration_that_contradicts_itself_is_told_with_every_fault(config: Config, tmp_path: Path) -> None:

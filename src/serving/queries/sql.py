@@ -151,13 +151,14 @@ def _limited(reader: Reader, statement: str) -> pa.Table:
             if size > most:
                 raise CloudlakeError(_too_much(limits.memory))
         return pa.Table.from_batches(batches, stream.schema)
-    except duckdb.InterruptException:
-        raise CloudlakeError(
-            f"sql: stopped after {limits.seconds:g} s; narrow it down, or raise limits.seconds in conf/queries.yaml"
-        ) from None
-    except duckdb.OutOfMemoryException:
-        raise CloudlakeError(_too_much(limits.memory)) from None
-    except duckdb.Error as error:
+    except (duckdb.Error, OSError) as error:  # while rows are fetched, Arrow tells DuckDB's errors as OSError
+        text = str(error).lower()
+        if isinstance(error, duckdb.InterruptException) or "interrupt error" in text:
+            raise CloudlakeError(
+                f"sql: stopped after {limits.seconds:g} s; narrow it down, or raise limits.seconds in conf/queries.yaml"
+            ) from None
+        if isinstance(error, duckdb.OutOfMemoryException) or "out of memory error" in text:
+            raise CloudlakeError(_too_much(limits.memory)) from None
         raise ConfigurationError(f"sql: {_first_line(error)}{_personal(reader, error)}") from None
     finally:
         timer.cancel()
