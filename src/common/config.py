@@ -24,6 +24,7 @@ from pydantic import (
 from .contracts.loading import explain, load_registry, read_yaml
 from .contracts.table import Registry
 from .errors import ConfigurationError
+from .lake.conflicts import Conflicts
 from .lake.storage import require_lake_root
 from .lake.tables import Lake
 from .project import packaged_conf, root
@@ -152,6 +153,14 @@ class PostgresSettings(_Settings):
     statement_seconds: int = Field(default=1800, ge=1)
 
 
+class CommitConflicts(_Settings):
+    """How often a write that loses against another commit is done again, with a fresh read."""
+
+    attempts: int = Field(ge=1, le=20)
+    first_seconds: float = Field(gt=0)
+    max_seconds: float = Field(gt=0)
+
+
 class LakeSettings(_Settings):
     """conf/lake.yaml."""
 
@@ -159,6 +168,7 @@ class LakeSettings(_Settings):
     parallel: int = Field(ge=1, le=32)
     snapshot_deletes_limit: float = Field(ge=0, le=1)
     times: Times
+    commit_conflicts: CommitConflicts
     definitions: Definitions
     quality: Quality
     schedule: Schedule
@@ -354,9 +364,11 @@ def load_config(conf: str | None = None, lake: str | None = None, landing: str |
     if faults or settings is None or stream is None or registry is None:
         raise ConfigurationError(faults)
     lake_root = Path(lake or os.environ.get("CLOUDLAKE_LAKE") or root() / settings.paths.lake)
+    conflicts = Conflicts(**settings.commit_conflicts.model_dump())
     landing_root = Path(landing or os.environ.get("CLOUDLAKE_LANDING") or root() / settings.paths.landing)
     require_lake_root(lake_root.resolve())
-    return Config(folder, landing_root.resolve(), Lake(lake_root.resolve()), settings, stream, registry)
+    lake_at = Lake(lake_root.resolve(), conflicts)
+    return Config(folder, landing_root.resolve(), lake_at, settings, stream, registry)
 
 
 def require_landing(landing: Path) -> None:

@@ -12,10 +12,12 @@ from pyspark.sql import functions as F
 
 from ...common.config import Config
 from ...common.contracts.schemas import spark_schema
-from ...common.contracts.table import Table
+from ...common.contracts.table import Table, memory_of
+from ...common.lake.storage import for_sql
+from ...common.lake.tables import committing, read_path
 from ...common.quality import gates
 from ...common.quality import rows as quality
-from ...common.scd2 import apply_snapshot, as_of
+from ...common.scd2 import Declared, apply_snapshot, as_of
 from ..bronze.deliveries import ORDER, Delivery
 from .rejudging import corrections
 
@@ -64,9 +66,42 @@ def write_history(
             first_effective_from=_start(table.history.first_effective_from),
             present=present,
             run_id=run_id,
+            declared=declared(table),
+            memory_declared=declared(memory_of(table)),
+            conflicts=config.lake.conflicts,
         )
         for part in parts:
             by_id[part].splits.update(found.splits[part])
+
+
+def declared(table: Table) -> Declared:
+    """Return how the contract describes the table and lays it out."""
+    comments = {name: column.description for name, column in table.columns.items()}
+    return Declared(table.description, comments, table.properties, table.layout.cluster)
+
+
+def redeclare(spark: SparkSession, config: Config, table: Table, run_id: str) -> None:
+    """Bring a history, or its memory, that was made without its contract to it: properties, then comments and files.
+
+    The files are written anew, so that none keeps statistics of personal columns.
+    """
+    path, told = config.lake.path(table.name), declared(table)
+    note = {"declared": table.name, "run_id": run_id, "revises": True}
+    texts = {**told.properties, "comment": told.description}
+    pairs = ", ".join("'{}' = '{}'".format(key, value.replace("'", "\\'")) for key, value in texts.items())
+    rows = read_path(spark, path)
+    have = {name: text for name, text in told.comments.items() if name in rows.columns}
+    rows = rows.withColumns({n: F.col(f"`{n}`").alias(n, metadata={"comment": text}) for n, text in have.items()})
+    order = [*table.layout.partition, *told.cluster]
+    with committing(spark, path, note):
+        spark.sql(f"ALTER TABLE {for_sql(path)} SET TBLPROPERTIES ({pairs})")
+        writer = (
+            rows.sortWithinPartitions(*order)
+            .write.format("delta")
+            .mode("overwrite")
+            .partitionBy(*table.layout.partition)
+        )
+        writer.option("overwriteSchema", "true").save(path)
 
 
 def newest_part(accepted: DataFrame, keys: Sequence[str]) -> DataFrame:

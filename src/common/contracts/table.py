@@ -249,7 +249,10 @@ class Table(_Declared):
             "delta.logRetentionDuration": "interval 90 days",
         }
         if left_out:
-            atoms = [n for n, c in self.columns.items() if n not in left_out and "<" not in c.type]
+            # Delta refuses a column of which it keeps no bounds: truth values, and nested ones.
+            atoms = [
+                n for n, c in self.columns.items() if n not in left_out and "<" not in c.type and c.type != "boolean"
+            ]
             properties["delta.dataSkippingStatsColumns"] = ",".join(n for n in atoms if n not in self.layout.partition)
         return properties
 
@@ -358,4 +361,36 @@ def quarantine_of(table: Table) -> Table:
             for name, (kind, text) in text.items()
         },
         no_statistics=("payload",),
+    )
+
+
+_MEMORY: dict[str, tuple[str, str]] = {
+    "_at": ("timestamp", "The time that the word speaks of"),
+    "_record": ("string", "telling (one batch) or word (what was said of one key)"),
+    "_word": ("string", "Whether the key was said to be there, to be missing, or was refused (no word)"),
+    "_columns": ("string", "The columns that the telling had, as JSON"),
+    "_fact": ("bigint", "Hash of a change's values (NULL of snapshots)"),
+    "_told": ("bigint", "The number of the telling"),
+    "_changes": ("boolean", "Of a telling: whether it had to change the history"),
+    "_no_word": ("bigint", "Of a telling: keys whose rows were refused"),
+    "_missing": ("bigint", "Of a telling: known keys that it lacked"),
+}
+_OF_VERSIONS = ("effective_from", "effective_to", "is_current", "is_deleted", "record_hash")
+
+
+def memory_of(table: Table) -> Table:
+    """Return the contract of the table that remembers what a history was told."""
+    own = {name: Column(type=kind, description=text) for name, (kind, text) in _MEMORY.items()}
+    left_out = {*_OF_VERSIONS, table.history.surrogate_key}
+    return Table(
+        name=f"{table.name}__memory",
+        description=f"What {table.name} was told, snapshot by snapshot; the history is a function of it.",
+        grain="One row for each snapshot told, and for each key that a snapshot changed",
+        key=(),
+        inputs=table.inputs,
+        history=History(kind="append"),
+        layout=Layout(partition=("_record",)),
+        columns={name: column for name, column in table.columns.items() if name not in left_out} | own,
+        # What is personal in the history is so in its memory.
+        no_statistics=table.no_statistics,
     )

@@ -25,13 +25,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake import Transaction as AppTransaction
-from deltalake.exceptions import DeltaError
+from deltalake.exceptions import CommitFailedError, DeltaError
 from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
 from pyarrow.parquet import filters_to_expression
 
 from ..contracts.schemas import arrow_schema, as_declared, bare, delta_schema
 from ..contracts.table import Table
 from ..errors import CloudlakeError
+from .conflicts import Conflicts
 from .duck import connected
 from .storage import for_duckdb, local_file
 
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
     from pyspark.sql import DataFrame, SparkSession
 
+CONFLICTS = Conflicts()
 _NOTE = "spark.databricks.delta.commitInfo.userMetadata"
 _TXN_APP = "spark.databricks.delta.write.txnAppId"
 _TXN_VERSION = "spark.databricks.delta.write.txnVersion"
@@ -141,11 +143,13 @@ def commits_of(path: str | os.PathLike[str], after: int = -1) -> list[Commit]:
 
 def last_note(path: str | os.PathLike[str], version: int | None = None) -> dict[str, Any]:
     """Return the note of the newest commit, up to `version`, that carries one ({} where there is none)."""
-    table = DeltaTable(str(path), version=version, without_files=True)
-    for limit in (5, None):
+    table = DeltaTable(str(path), without_files=True)  # of one opened at a version, the history has wrong numbers
+    newest = table.version()
+    upto = newest if version is None else version
+    for limit in (newest - upto + 5, None):
         for entry in sorted(table.history(limit), key=lambda entry: -entry["version"]):
             note = _parse_note(entry.get("userMetadata"))
-            if note:
+            if note and entry["version"] <= upto:
                 return note
     return {}
 
@@ -181,6 +185,7 @@ def append_path(
     transaction: Transaction | None = None,
     partition_by: Sequence[str] = (),
     add_columns: bool = False,
+    conflicts: Conflicts = CONFLICTS,
 ) -> None:
     """Append rows in one commit; with a transaction, a repetition of the same one is skipped."""
     writer = rows.write.format("delta").mode("append")
@@ -188,7 +193,7 @@ def append_path(
         writer = writer.option("mergeSchema", "true")
     if partition_by:
         writer = writer.partitionBy(*partition_by)
-    _commit(writer, path, note, transaction)
+    _commit(writer, path, note, transaction, conflicts)
 
 
 def replace_path(
@@ -197,22 +202,27 @@ def replace_path(
     *,
     where: str | None = None,
     note: Mapping[str, Any] | None = None,
+    conflicts: Conflicts = CONFLICTS,
 ) -> None:
     """Replace the whole table, or the rows that satisfy `where`, in one commit."""
     writer = rows.write.format("delta").mode("overwrite")
     if where is not None:
         writer = writer.option("replaceWhere", where)
-    _commit(writer, path, note, None)
+    _commit(writer, path, note, None, conflicts)
 
 
 def _commit(
-    writer: Any, path: str | os.PathLike[str], note: Mapping[str, Any] | None, transaction: Transaction | None
+    writer: Any,
+    path: str | os.PathLike[str],
+    note: Mapping[str, Any] | None,
+    transaction: Transaction | None,
+    conflicts: Conflicts,
 ) -> None:
     writer = writer.option("userMetadata", _note_text(note))
     if transaction is not None:
         writer = writer.option("txnAppId", transaction.app).option("txnVersion", transaction.version)
     with table_lock(path):
-        writer.save(str(path))
+        conflicts.retried(lambda: writer.save(str(path)))
 
 
 def noted(note: Mapping[str, Any] | None, transaction: Transaction | None = None) -> CommitProperties:
@@ -286,6 +296,7 @@ class Lake:
     """The lake under one root folder: a table `layer.name` lies at `<root>/<layer>/<name>`."""
 
     root: Path
+    conflicts: Conflicts = CONFLICTS
 
     def path(self, table: str) -> str:
         """Return the folder of a table."""
@@ -328,6 +339,42 @@ class Lake:
                 description=table.description,
                 configuration=dict(table.properties),
             )
+
+    def undeclared(self, table: Table) -> list[str]:
+        """Say in what a table's description, comments and properties differ from its contract; [] where in nothing."""
+        delta = DeltaTable(self.path(table.name))
+        metadata, fields = delta.metadata(), {field.name: field for field in delta.schema().fields}
+        found = [] if metadata.description == table.description else ["description"]
+        found += [key for key, value in table.properties.items() if metadata.configuration.get(key) != value]
+        found += [
+            name
+            for name, column in table.columns.items()
+            if name in fields and (fields[name].metadata or {}).get("comment") != column.description
+        ]
+        return found
+
+    def leaking(self, table: Table) -> list[str]:
+        """Return the personal columns of which the table's files carry statistics."""
+        names = pa.table(DeltaTable(self.path(table.name)).get_add_actions(flatten=True))
+        return [
+            name
+            for name in table.personal
+            if any(names[at].null_count < names.num_rows for at in names.column_names if at in (f"min.{name}", f"max.{name}"))
+        ]
+
+    def declare(self, table: Table) -> None:
+        """Bring a table's description, comments and properties to its contract, without Spark; rows stay as they are."""
+        path, columns = self.path(table.name), table.columns
+        differs = set(self.undeclared(table))
+        with table_lock(path):
+            alter = DeltaTable(path).alter
+            properties = {key: value for key, value in table.properties.items() if key in differs}
+            if properties:
+                alter.set_table_properties(properties, raise_if_not_exists=False)
+            if "description" in differs:
+                DeltaTable(path).alter.set_table_description(table.description)
+            for name in differs & columns.keys():
+                DeltaTable(path).alter.set_column_metadata(name, {"comment": columns[name].description})
 
     def read(self, spark: SparkSession, table: str, version: int | None = None) -> DataFrame:
         """Read a table with Spark, at `version` where one is given."""
@@ -491,7 +538,7 @@ class Lake:
         """Delete the rows that satisfy a SQL condition, without Spark, in one commit."""
         path = self.path(table)
         with table_lock(path):
-            DeltaTable(path).delete(where, commit_properties=noted(note))
+            self.conflicts.retried(lambda: DeltaTable(path).delete(where, commit_properties=noted(note)))
 
     def update_small(
         self, table: Table, changes: Sequence[Mapping[str, Any]], note: Mapping[str, Any] | None = None
@@ -527,7 +574,7 @@ class Lake:
         transaction: Transaction | None = None,
     ) -> None:
         """Append rows to a table in one commit."""
-        append_path(rows, self.path(table), note=note, transaction=transaction)
+        append_path(rows, self.path(table), note=note, transaction=transaction, conflicts=self.conflicts)
 
     def merge(
         self,
@@ -541,9 +588,13 @@ class Lake:
         """Upsert rows by key in one commit."""
         path = self.path(table)
         condition = " AND ".join(f"kept.{key} = new.{key}" for key in keys)
-        with committing(spark, path, note):
+
+        def upsert() -> None:
             merge = delta_table(spark, path).alias("kept").merge(rows.alias("new"), condition)
             merge.whenMatchedUpdateAll().whenNotMatchedInsertAll().execute()
+
+        with committing(spark, path, note):
+            self.conflicts.retried(upsert)
 
     def append_small(
         self, rows: Sequence[Mapping[str, Any]], table: Table, note: Mapping[str, Any] | None = None
@@ -594,19 +645,28 @@ class Lake:
         unseen.
         """
         self.create(table)
+        with table_lock(self.path(table.name)):
+            return self.conflicts.retried(lambda: self._revise(table, revise, note))
+
+    def _revise(self, table: Table, revise: Callable[[pa.Table], Revision], note: Mapping[str, Any] | None) -> Revision:
         path = self.path(table.name)
-        with table_lock(path):
-            stored = DeltaTable(path).to_pyarrow_table(filesystem=_files_of(path))
-            kept = as_declared(stored, table)
-            revision = revise(kept)
-            rows = _revised(kept, revision, table)
-            # A small table is one file, which a MERGE would write anew as well; delta-rs's MERGE writes texts of a type
-            # (string_view) that Arrow's filters do not know.
-            if rows is not None:
-                anew = stored.column_names != table.column_names
-                mode: Literal["overwrite"] | None = "overwrite" if anew else None
-                rows = rows if anew else rows.cast(bare(rows.schema))
-                write_deltalake(path, rows, mode="overwrite", schema_mode=mode, commit_properties=noted(note))
+        delta = DeltaTable(path)
+        stored = delta.to_pyarrow_table(filesystem=_files_of(path))
+        kept = as_declared(stored, table)
+        revision = revise(kept)
+        rows = _revised(kept, revision, table)
+        if rows is None:
+            return revision
+        # A small table is one file, which a MERGE would write anew as well; delta-rs's MERGE writes texts of a type
+        # (string_view) that Arrow's filters do not know. An overwrite would take no notice of what came meanwhile.
+        if version_of(path) != delta.version():
+            raise CommitFailedError(f"{path}: another commit came between the read and the write")
+        anew = stored.column_names != table.column_names
+        mode: Literal["overwrite"] | None = "overwrite" if anew else None
+        # "revises": the commit writes every row anew, those of other programs among them (books.py).
+        told = noted({**(note or {}), "revises": True})
+        rows = rows if anew else rows.cast(bare(rows.schema))
+        write_deltalake(delta, rows, mode="overwrite", schema_mode=mode, commit_properties=told)
         return revision
 
     def replace_small(
@@ -616,6 +676,7 @@ class Lake:
         *,
         where: str | None = None,
         note: Mapping[str, Any] | None = None,
+        transaction: Transaction | None = None,
     ) -> None:
         """Replace a table's rows, or those that satisfy `where`, without Spark, in one commit; batches go as they come.
 
@@ -623,7 +684,7 @@ class Lake:
         """
         path = self.path(table.name)
         data = rows.cast(arrow_schema(table))
-        with table_lock(path):
+        with table_lock(path):  # rows that come as they are read can't be written twice: no other try
             stored = [field.name for field in DeltaTable(path, without_files=True).schema().fields]
             anew = where is None and stored != table.column_names
             write_deltalake(
@@ -632,11 +693,23 @@ class Lake:
                 mode="overwrite",
                 predicate=where,
                 schema_mode="overwrite" if anew else None,
-                commit_properties=noted(note),
+                commit_properties=noted(note, transaction),
             )
+
+    def note_only(self, table: Table, note: Mapping[str, Any]) -> None:
+        """Leave a note on a table, and its rows as they are: what decides by the newest note decides anew."""
+        self.append_arrow(arrow_schema(table).empty_table(), table, note=note)
+
+    def set_aside(self, table: str, name: str) -> None:
+        """Move a table out of the way, to `<lake>/aside/<table>-<name>`, for a person to look at or delete."""
+        path, aside = Path(self.path(table)), self.root / "aside" / f"{table}-{name}"
+        if path.exists():
+            aside.parent.mkdir(parents=True, exist_ok=True)
+            with table_lock(path):
+                path.rename(aside)
 
     def replace(
         self, rows: DataFrame, table: str, *, where: str | None = None, note: Mapping[str, Any] | None = None
     ) -> None:
         """Replace a table's rows, or those that satisfy `where`, in one commit."""
-        replace_path(rows, self.path(table), where=where, note=note)
+        replace_path(rows, self.path(table), where=where, note=note, conflicts=self.conflicts)

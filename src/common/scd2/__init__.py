@@ -9,10 +9,11 @@ wrote; `history_of` makes a history of changes without a table. The modules: `sh
 from .changes import apply_changes, history_of
 from .difference import MergeResult
 from .reading import as_of, changes_of, join_as_of
-from .shape import HistoryRefusedError
+from .shape import Declared, HistoryRefusedError
 from .snapshots import apply_snapshot
 
 __all__ = [
+    "Declared",
     "HistoryRefusedError",
     "MergeResult",
     "apply_changes",

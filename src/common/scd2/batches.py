@@ -18,7 +18,7 @@ from ..lake.storage import for_sql
 from ..lake.tables import committing, is_table, read_path
 from .difference import Difference, MergeResult, commit
 from .memory import MEMORY_COLUMNS, Memory, Telling, property_of, remember
-from .shape import PROPERTY, HistoryRefusedError, Shape, as_dict, column_faults, grows, widened
+from .shape import PROPERTY, UNDECLARED, Declared, HistoryRefusedError, Shape, as_dict, column_faults, grows, widened
 
 _WORKING = (
     "first changed lacked fixed late said now was was_word own rows there known want have action closes before found"
@@ -48,6 +48,8 @@ class Batch:
     note: Mapping[str, Any]
     widens: bool
     """The table is missing, or lacks a column that the memory or the batch has."""
+    declared: Declared = UNDECLARED
+    memory_declared: Declared = UNDECLARED
 
 
 def placed(target: str) -> str:
@@ -127,12 +129,12 @@ def write(
     note = {**batch.note, "told": told}
     crash_point("scd2_before_memory")
     if telling is not None:
-        remember(batch.spark, batch.memory, batch.shape, telling, words, note, few=few)
+        remember(batch.spark, batch.memory, batch.shape, telling, words, note, batch.memory_declared, few=few)
     crash_point("scd2_after_memory")
     if found is None:
         return MergeResult(keys=keys, unchanged=keys)
     _declare_grown(batch)
-    commit(batch.spark, batch.target, batch.shape, found, note, current_only=current_only)
+    commit(batch.spark, batch.target, batch.shape, found, note, batch.declared, current_only=current_only)
     crash_point("scd2_after_target")
     return found.result
 

@@ -14,7 +14,8 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ..errors import did_you_mean
-from ..lake.tables import table_lock
+from ..lake.conflicts import Conflicts
+from ..lake.tables import CONFLICTS, table_lock
 from .batches import Batch, declare, has_null, placed, write
 from .difference import Difference, MergeResult, difference, existing
 from .memory import FEW, Telling, column_set, columns_text, recall, that_count, word_columns, words_of
@@ -33,6 +34,7 @@ def apply_changes(
     tracked: Sequence[str] | None = None,
     surrogate_key: str = "sk",
     run_id: str | None = None,
+    conflicts: Conflicts = CONFLICTS,
 ) -> MergeResult:
     """Tell the history at `target` a batch of changes.
 
@@ -49,19 +51,23 @@ def apply_changes(
         tracked: The columns in which a change opens a version; None: all but keys, sequence and delete marker.
         surrogate_key: Name of the surrogate key.
         run_id: Written into the note of the commit.
+        conflicts: How often all of it is done again where another commit comes between.
 
     Raises:
         HistoryRefusedError: a NULL in a key or in the sequence, or another declaration than the table was built with.
     """
     target = placed(target)
     with table_lock(f"{target}__apply"):
-        memory = recall(target)
         shape = _shape(target, changes, keys, sequence_by, tracked, surrogate_key)
         note = {"scd2": "changes", "run_id": run_id}
         needed = {"sequence_by": sequence_by, "deletes": deletes if deletes in changes.columns else None}
-        batch, rows = declare(spark, target, memory, changes, shape, needed, note)
-        facts = _words(rows, batch.shape, batch.told, memory.next, sequence_by, needed["deletes"])
-        return _tell(batch, facts)
+
+        def tell() -> MergeResult:
+            memory = recall(target)
+            batch, rows = declare(spark, target, memory, changes, shape, needed, note)
+            return _tell(batch, _words(rows, batch.shape, batch.told, memory.next, sequence_by, needed["deletes"]))
+
+        return conflicts.retried(tell)
 
 
 def history_of(

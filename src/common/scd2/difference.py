@@ -9,17 +9,20 @@ from functools import reduce
 from typing import Any
 
 import pyarrow.compute as pc
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from ..lake.storage import for_sql
 from ..lake.tables import append_path, committing, delta_table, is_table, read_path
-from .shape import PROPERTY, Shape, as_dict, same, taken
+from .shape import PROPERTY, UNDECLARED, Declared, Shape, as_dict, same, taken
 
 MANY = 100_000
 """A table that starts with so many rows gets deletion vectors: MERGE then marks rows instead of copying whole files (a
 third of the time on a million rows). A smaller one does without, so that it can be read without Spark."""
+
+PARTITION = "is_current"
+ROWS_PER_FILE = 500_000
 
 _RANGED = (T.StringType, T.IntegerType, T.LongType, T.ShortType, T.DateType)
 
@@ -141,11 +144,18 @@ def _counted_here(rows: DataFrame, shape: Shape, keys: int) -> Difference:
 
 
 def commit(
-    spark: SparkSession, target: str, shape: Shape, found: Difference, note: Mapping[str, Any], *, current_only: bool
+    spark: SparkSession,
+    target: str,
+    shape: Shape,
+    found: Difference,
+    note: Mapping[str, Any],
+    declared: Declared = UNDECLARED,
+    *,
+    current_only: bool,
 ) -> None:
     """Write the difference in one commit; `current_only`: it touches no closed version, so none need be read."""
     if not is_table(target):
-        _create(spark, target, shape, found, note)
+        _create(spark, target, shape, found, note, declared)
         return
     new_columns = [n for n in shape.columns if n not in as_dict(read_path(spark, target).schema, ())]
     if found.result.is_empty:
@@ -160,14 +170,31 @@ def commit(
         _merge(spark, target, shape, found, current_only=current_only, evolve=bool(new_columns))
 
 
-def _create(spark: SparkSession, target: str, shape: Shape, found: Difference, note: Mapping[str, Any]) -> None:
+def _create(
+    spark: SparkSession, target: str, shape: Shape, found: Difference, note: Mapping[str, Any], declared: Declared
+) -> None:
+    rows = found.rows.select(*shape.all_columns)
+    if declared.cluster:
+        files = 1 + found.result.opened // ROWS_PER_FILE
+        rows = rows.repartitionByRange(files, *declared.cluster) if files > 1 else rows.coalesce(1)
+        rows = rows.sortWithinPartitions(PARTITION, *declared.cluster)
     with committing(spark, target, note):
-        writer = found.rows.select(*shape.all_columns).writeTo(for_sql(target)).using("delta")
-        writer = writer.tableProperty(PROPERTY, shape.to_property())
+        properties = {PROPERTY: shape.to_property()}
         if found.result.opened >= MANY:
-            writer = writer.tableProperty("delta.enableDeletionVectors", "true")
+            properties["delta.enableDeletionVectors"] = "true"
         # Closed versions lie apart: what closes and opens versions in order never reads them.
-        writer.partitionedBy(F.col("is_current")).create()
+        as_declared(rows, target, declared, properties).partitionedBy(F.col(PARTITION)).create()
+
+
+def as_declared(rows: DataFrame, target: str, declared: Declared, properties: Mapping[str, str]) -> DataFrameWriterV2:
+    """Return the writer that creates a table with its comments and properties."""
+    have = {name: text for name, text in declared.comments.items() if name in rows.columns}
+    described = rows.withColumns({n: F.col(f"`{n}`").alias(n, metadata={"comment": text}) for n, text in have.items()})
+    writer = described.writeTo(for_sql(target)).using("delta")
+    texts = {"comment": declared.description} if declared.description else {}
+    for name, value in {**declared.properties, **properties, **texts}.items():
+        writer = writer.tableProperty(name, value)
+    return writer
 
 
 def _add_columns(spark: SparkSession, target: str, shape: Shape, names: Sequence[str], note: Mapping[str, Any]) -> None:

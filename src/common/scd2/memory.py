@@ -19,7 +19,6 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from ..lake.storage import for_sql
 from ..lake.tables import (
     append_path,
     commits_of,
@@ -31,8 +30,9 @@ from ..lake.tables import (
     table_lock,
     version_of,
 )
+from .difference import as_declared
 from .replay import ABSENT
-from .shape import PROPERTY, Shape, Time, as_dict, literal, taken
+from .shape import PROPERTY, UNDECLARED, Declared, Shape, Time, as_dict, literal, taken
 
 FEW = 10_000
 """So many rows are taken into the driver: less than a Spark job costs."""
@@ -192,6 +192,7 @@ def remember(
     telling: Telling,
     words: Sequence[DataFrame],
     note: dict[str, Any],
+    declared: Declared = UNDECLARED,
     *,
     few: bool,
 ) -> None:
@@ -207,8 +208,8 @@ def remember(
     everything = reduce(DataFrame.unionByName, rows)
     if memory.is_new:
         with committing(spark, memory.path, note):
-            writer = everything.writeTo(for_sql(memory.path)).using("delta")
-            writer.tableProperty(PROPERTY, shape.to_property()).partitionedBy(F.col("_record")).create()
+            writer = as_declared(everything, memory.path, declared, {PROPERTY: shape.to_property()})
+            writer.partitionedBy(F.col("_record")).create()
     elif few and not set(shape.columns) - set(_schema(memory.path).names):
         _append(memory.path, taken(everything).toArrow(), note)
     else:

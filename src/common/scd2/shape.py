@@ -39,6 +39,20 @@ class HistoryRefusedError(CloudlakeError):
 
 
 @dataclass(frozen=True)
+class Declared:
+    """How a table is described and laid out where it is created."""
+
+    description: str = ""
+    comments: Mapping[str, str] = field(default_factory=dict)
+    properties: Mapping[str, str] = field(default_factory=dict)
+    cluster: tuple[str, ...] = ()
+    """The columns that the rows of each file, and the files of each partition, are ordered by."""
+
+
+UNDECLARED = Declared()
+
+
+@dataclass(frozen=True)
 class Shape:
     """The declaration of one history. `columns` are the business columns, keys included, with their types."""
 

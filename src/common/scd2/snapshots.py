@@ -8,16 +8,18 @@ speaks of are replayed from all their words.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 
-from ..lake.tables import table_lock
+from ..lake.conflicts import Conflicts
+from ..lake.tables import CONFLICTS, table_lock
 from .batches import declare, placed
 from .difference import MergeResult
 from .late import tell_late
 from .memory import recall
 from .newest import tell_newest, told_already
-from .shape import HARD_DELETES, HistoryRefusedError, Shape, Time, as_time, time_type
+from .shape import HARD_DELETES, UNDECLARED, Declared, HistoryRefusedError, Shape, Time, as_time, time_type
 from .snapshot import Snapshot, said_by
 
 
@@ -35,6 +37,9 @@ def apply_snapshot(
     first_effective_from: Time | str | None = None,
     present: DataFrame | None = None,
     run_id: str | None = None,
+    declared: Declared = UNDECLARED,
+    memory_declared: Declared = UNDECLARED,
+    conflicts: Conflicts = CONFLICTS,
 ) -> MergeResult:
     """Tell the history at `target` all the rows that exist at `snapshot_at`.
 
@@ -55,6 +60,9 @@ def apply_snapshot(
         first_effective_from: Where a key's first version starts: a time, or the name of a column.
         present: Keys whose rows were refused: there, and unchanged as far as is known.
         run_id: Written into the note of the commit.
+        declared: How the table is described and laid out where it is created.
+        memory_declared: The same of its memory.
+        conflicts: How often all of it is done again where another commit comes between.
 
     Raises:
         HistoryRefusedError: a NULL in a key, a key twice, or another declaration than the table was built with.
@@ -67,13 +75,17 @@ def apply_snapshot(
         note = {"scd2": "snapshot", "snapshot_at": str(snapshot_at), "run_id": run_id}
         first_column = first_effective_from if isinstance(first_effective_from, str) else None
         needed = {"changed_at": changed_at, "first_effective_from": first_column}
-        batch, rows = declare(spark, target, recall(target), snapshot, shape, needed, note)
-        at = as_time(snapshot_at, shape.time_type)
-        told = Snapshot(batch, at, first_effective_from)
-        said = said_by(told, rows, present)
-        if told.is_newest:
-            return tell_newest(told, said)
-        return told_already(told, said) or tell_late(told, said)
+
+        def tell() -> MergeResult:
+            batch, rows = declare(spark, target, recall(target), snapshot, shape, needed, note)
+            batch = replace(batch, declared=declared, memory_declared=memory_declared)
+            told = Snapshot(batch, as_time(snapshot_at, shape.time_type), first_effective_from)
+            said = said_by(told, rows, present)
+            if told.is_newest:
+                return tell_newest(told, said)
+            return told_already(told, said) or tell_late(told, said)
+
+        return conflicts.retried(tell)
 
 
 def _shape(
