@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,11 +13,13 @@ from ..batch.bronze import ingestion as bronze_ingestion
 from ..common.clock import new_run_id, now_utc
 from ..common.config import Config, require_landing
 from ..common.errors import LockedError
-from ..common.lake.locks import process_lock
+from ..common.lake.locks import lock_holder, process_lock
 from ..common.quality import gates
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
+from . import trust
 from .batch_steps import EVENTS, Options, batch_steps
+from .declaring import declare_all
 from .record import reconciliation, record_step, write_report
 from .runner import run_steps, select
 from .steps import Step, StepRecord
@@ -73,12 +75,13 @@ def run_batch(config: Config, options: Options, *, on_end: Callable[[StepRecord]
                 gates.record_failure(config.lake, config.registry, run_id, record.failure)
 
         records = run_steps(
-            chosen,
+            _after_the_books(sessions, config, options, run_id, chosen),
             parallel=options.parallel,
             continue_on_failure=options.continue_on_failure,
             on_end=recorded,
             cpu_seconds=sessions.cpu_seconds,
         )
+        trust.close(config)
         return _conclude(config, options, run_id, started, records)
 
 
@@ -104,6 +107,31 @@ def _chosen(
     if any(step.name.startswith("bronze.") or step.name == EVENTS for step in chosen):
         require_landing(config.landing)
     return chosen
+
+
+def _after_the_books(
+    sessions: Sessions, config: Config, options: Options, run_id: str, chosen: list[Step]
+) -> list[Step]:
+    """Let all steps wait until the tables they trust have been compared with the books, and with their contracts."""
+    names = {step.name for step in chosen}
+
+    def run() -> StepResult:
+        holder = lock_holder(config.lake, "stream")
+        stream_runs = holder is not None and holder.get("run_id") != run_id
+        opened = trust.open_books(
+            config,
+            names & config.registry.tables.keys(),
+            full_reload=options.full_reload,
+            stream_runs=stream_runs,
+            run_id=run_id,
+        )
+        declared = declare_all(config, sessions, run_id, trust.STREAM if stream_runs else ())
+        if declared:
+            opened.skipped = False
+            opened.message = "; ".join([opened.message, *declared])
+        return opened
+
+    return [Step("books", (), run), *(replace(step, needs=(*step.needs, "books")) for step in chosen)]
 
 
 def _lock_for_reload(config: Config, run_id: str, stack: ExitStack) -> None:

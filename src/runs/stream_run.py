@@ -17,11 +17,13 @@ from ..alerts.lookout import Lookout, look_once, report_death
 from ..common.clock import new_run_id, now_utc
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError, QualityGateError, explain_failure
+from ..common.lake.books import Finding
 from ..common.lake.locks import process_lock
 from ..common.session import Sessions
 from ..common.steps import StepResult
 from ..streaming.monitor import Monitor, run_folder
 from ..streaming.pipeline import StreamResult, reload_events, run_continuously, run_once
+from . import trust
 from .record import record_step
 from .steps import StepRecord
 
@@ -32,14 +34,22 @@ HOPELESS = (ConfigurationError, QualityGateError, Py4JNetworkError)
 
 def take_once(session: Callable[[], SparkSession], config: Config, run_id: str) -> StreamResult:
     """Take what is there, then judge it and tell people. The caller holds the stream lock; errors as `run_once`."""
-    result = run_once(session, config, run_id)
-    result.warnings += look_once(config, run_id).faults
-    return result
+    found = trust.open_stream_books(config, run_id)
+    take = reload_events if trust.needs_reload(found) else run_once
+    result = take(session, config, run_id)
+    return _looked_after(config, run_id, result, found)
 
 
 def reload_once(session: Callable[[], SparkSession], config: Config, run_id: str) -> StreamResult:
     """Take what is there, judge it, and make silver.usage_events anew; as `reload_events`."""
-    result = reload_events(session, config, run_id)
+    found = trust.open_stream_books(config, run_id, full_reload=True)
+    return _looked_after(config, run_id, reload_events(session, config, run_id), found)
+
+
+def _looked_after(config: Config, run_id: str, result: StreamResult, found: list[Finding]) -> StreamResult:
+    """Make anew what the books found wrong and is derived from silver, judge what came in, and tell people."""
+    if found:
+        result.warnings += trust.mend_derived(config, found, run_id)
     result.warnings += look_once(config, run_id).faults
     return result
 
@@ -54,6 +64,7 @@ def run_stream(config: Config, work: Callable[[Sessions, Config, str], StreamRes
     with process_lock(config.lake, "stream", run_id):
         started = now_utc()
         result = work(Sessions("cloudlake-stream"), config, run_id)
+        trust.close(config)
         done = StepResult(
             result.landed, result.accepted, result.quarantined, result.duplicates, skipped=not result.landed
         )
@@ -82,6 +93,11 @@ def serve_stream(
         CloudlakeError: the stream died more often in a row than conf/ allows.
         ConfigurationError: starting again would not help.
     """
+    found = trust.open_stream_books(config, run_id)
+    if trust.needs_reload(found):
+        reload_events(session, config, run_id)
+    if found:
+        trust.mend_derived(config, found, run_id)
     monitor = Monitor(config, run_id)
     close_metrics = monitor.metrics.serve(config.stream.monitor.metrics_port)
     with _pid_file(config):

@@ -11,6 +11,7 @@ from ..common.clock import now_utc
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
 from ..common.faults import crash_point
+from ..common.lake.books import require_own
 from ..common.lake.tables import Lake
 from ..common.publication import Ledger, Publication, publication_file, read_ledger
 from ..common.steps import StepResult
@@ -23,11 +24,21 @@ def publish(config: Config, run_id: str) -> StepResult:
     """Put the newest version of every gold table in force, in one atomic replace; a no-op where nothing changed.
 
     After a rollback, what was rolled back stays so until a run has built something new.
+
+    Raises:
+        CloudlakeError: a table of silver or gold holds what another program wrote, or lacks what the books say it holds.
     """
+    made = [table.name for table in config.registry.layer("silver", "gold")]
+    require_own(config.lake, made, "Nothing was published; scripts/run_batch_pipeline.sh says what mends it.")
     tables: dict[str, dict[str, Any]] = {}
     for table in config.registry.layer("gold"):
         if config.lake.exists(table.name):
             note = config.lake.last_note(table.name)
+            if "stale" in note:
+                raise CloudlakeError(
+                    f"{table.name}: what it is made of was made anew, and it was not built since; nothing was published. "
+                    f"Run scripts/run_batch_pipeline.sh --jobs gold"
+                )
             tables[table.name] = {
                 "version": config.lake.version(table.name),
                 "load_id": note.get("load_id", 0),
@@ -69,7 +80,7 @@ def rollback(config: Config, to: str | None = None) -> tuple[Publication, Public
         if to not in known:
             raise ConfigurationError(f"--to {to}: no publication of that run is kept{did_you_mean(to, known)}")
         target = known[to]
-    gone = [name for name, entry in target.tables.items() if not config.lake.is_readable(name, entry["version"])]
+    gone = [name for name, entry in target.tables.items() if not _is_there(config.lake, name, entry)]
     if gone:
         raise CloudlakeError(
             f"run {target.run_id} can't be published again: {', '.join(gone)} no longer has that version (VACUUM removes "
@@ -78,6 +89,12 @@ def rollback(config: Config, to: str | None = None) -> tuple[Publication, Public
     others = (*(other for other in ledger.others if other is not target), now)
     _write(config.lake, Ledger(target, others, rolled_back_from=now.run_id))
     return now, target
+
+
+def _is_there(lake: Lake, table: str, entry: dict[str, Any]) -> bool:
+    """Tell whether the published version can be read, and is the one that was published: a table may be made anew."""
+    version = entry["version"]
+    return lake.is_readable(table, version) and lake.last_note(table, version).get("run_id") == entry["run_id"]
 
 
 def _write(lake: Lake, ledger: Ledger) -> None:

@@ -6,6 +6,7 @@ import duckdb
 
 from ..common.config import Config
 from ..common.errors import CloudlakeError
+from ..common.lake.books import require_own
 from ..common.lake.duck import connected
 from ..common.publication import published
 
@@ -23,6 +24,8 @@ def connect(config: Config) -> duckdb.DuckDBPyConnection:
     if not tables:
         raise CloudlakeError(f"{lake.root}: nothing has been published yet; run scripts/run_batch_pipeline.sh")
     served = [table.name for table in config.registry.layer("serving") if lake.exists(table.name)]
+    remedy = "scripts/run_serving_layer.sh makes the served tables anew."
+    require_own(lake, served, remedy, keep=False)
     tables |= {name: lake.version(name) for name in served}
     connection = connected()
     for name, version in tables.items():

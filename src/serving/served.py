@@ -15,6 +15,8 @@ import pyarrow as pa
 
 from ..common import live
 from ..common.config import Config
+from ..common.contracts.schemas import arrow_schema
+from ..common.lake.books import CLEARED, Books, require_own
 from ..common.lake.duck import connected
 from ..common.lake.tables import Revision
 from ..common.steps import StepResult
@@ -40,13 +42,17 @@ SERVED: dict[str, Answer] = {
 def read_live(config: Config, table: str) -> pa.Table:
     """Return a served table as of this moment: the same grain, columns and digits, computed now and not written."""
     answer = SERVED[table]
+    _require_own_increments(config)
     return answer.rows(config, answer.sources(config))
 
 
 def serve(config: Config, table: str, run_id: str) -> StepResult:
     """Bring a served table to this moment by one upsert; a no-op where what it is made from, or the answer, is the same."""
     contract, answer = config.registry[table], SERVED[table]
+    _require_own_increments(config)
     config.lake.create(contract)
+    if Books.of(config.lake).compare([table]):  # what another program wrote is no answer
+        config.lake.replace_small(arrow_schema(contract).empty_table(), contract, note={CLEARED: run_id})
     sources = answer.sources(config)
     settings = contract.model_dump_json() + config.stream.live.model_dump_json()
     made_from = {**sources.note, "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16]}
@@ -64,6 +70,11 @@ def serve(config: Config, table: str, run_id: str) -> StepResult:
         return StepResult(rows_in=rows.num_rows, skipped=True, message="nothing has changed")
     message = f"{gone:,} row(s) left" if gone else ""
     return StepResult(rows_in=rows.num_rows, rows_out=changed, message=message)
+
+
+def _require_own_increments(config: Config) -> None:
+    remedy = "Nothing is served of it; scripts/run_batch_pipeline.sh makes the increments anew from silver."
+    require_own(config.lake, [live.SPEED_VIEW], remedy, keep=False)
 
 
 def difference(kept: pa.Table, answer: pa.Table, key: tuple[str, ...]) -> Revision:

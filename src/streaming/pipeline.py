@@ -74,19 +74,23 @@ def reload_events(session: Callable[[], SparkSession], config: Config, run_id: s
         CloudlakeError: something failed; silver is as it was, or made anew as a whole.
         ConfigurationError: there is no landing zone.
     """
-    session = cache(session)
-    result = run_once(session, config, run_id)
-    if not config.lake.has_files(BRONZE):
-        return result
     started = time.monotonic()
+    _require_landing(config)
+    session = cache(session)
+    bronze = BronzeQuery(session, config, run_id)
+    if bronze.has_work():
+        _run_to_end(bronze)
+    warnings = bronze.reconcile_files()
     silver = SilverQuery(session, config, run_id)
+    if not config.lake.has_files(BRONZE):
+        return _result(silver, started, warnings)
     counts = silver.reload()
     return StreamResult(
         **asdict(counts),
         micro_batches=1,
         load_id=silver.largest_load_id(),
-        seconds=result.seconds + time.monotonic() - started,
-        warnings=result.warnings + silver.warnings,
+        seconds=time.monotonic() - started,
+        warnings=warnings + silver.warnings,
     )
 
 

@@ -14,7 +14,7 @@ import pytest
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
 from cloudlake.serving import connect, publications, published
-from cloudlake.serving.publication import publish, rollback
+from cloudlake.serving.publication import KEPT, publish, rollback
 from flow import ROOT, cloudlake
 
 TABLES = ("gold.usage_daily", "gold.org_daily_usage_by_service", "gold.revenue_by_org_month")
@@ -74,6 +74,35 @@ def test_a_rollback_holds_until_something_new_is_built(config: Config, capsys: p
     publish(config, "run5")
     assert rows_seen(config) == {4}
     assert [known.run_id for known in publications(config.lake)] == ["run1", "run2", "run3", "run5"]
+
+
+def test_after_many_publications_a_rollback_finds_the_newest_earlier_one(config: Config) -> None:
+    build(config, 0)
+    for run in range(KEPT + 5):
+        config.lake.note_only(config.registry[TABLES[0]], {"run_id": f"run{run}", "load_id": run})
+        publish(config, f"run{run}")
+    kept = [known.run_id for known in publications(config.lake)]
+    assert kept == [f"run{run}" for run in range(4, KEPT + 5)], "the oldest go first"
+    assert rollback(config)[1].run_id == f"run{KEPT + 3}"
+
+
+@pytest.mark.parametrize("failing", ["replace", "fsync"])
+def test_what_is_in_force_stays_whole_where_writing_it_fails(
+    config: Config, failing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(config, 1)
+    publish(config, "run1")
+    build(config, 2)
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as disk:
+        disk.setattr(f"cloudlake.serving.publication.os.{failing}", full)
+        with pytest.raises(OSError, match="No space left"):
+            publish(config, "run2")
+    assert published(config.lake).run_id == "run1" and rows_seen(config) == {1}
+    assert not publish(config, "run3").skipped and rows_seen(config) == {2}
 
 
 def test_a_rollback_that_cannot_be_read_changes_nothing(config: Config) -> None:

@@ -244,7 +244,7 @@ def ingest(
     config.lake.create(table)
     notes = [_note(file, table, now, run_id) for file in files]
     if good:
-        parts = [_stamped(file, now, run_id) for file in good]
+        parts = [stamped(file, now, run_id) for file in good]
         rows = pa.concat_tables(parts, promote_options="default")
         ingested = [note for note in notes if note["status"] == "ingested"]
         config.lake.append_widening(rows, table, note={"run_id": run_id, "files": ingested})
@@ -272,7 +272,7 @@ def _require_one(table: Table, known: Sequence[Mapping[str, Any]]) -> None:
         raise CloudlakeError(f"{table.short_name} has no delivery that could be taken. {named}. {_REMEDY}")
 
 
-def _stamped(file: LandedFile, now: datetime, run_id: str) -> pa.Table:
+def stamped(file: LandedFile, now: datetime, run_id: str) -> pa.Table:
     """Return a file's rows with the provenance columns of bronze."""
     assert file.export is not None
     rows = file.export.rows

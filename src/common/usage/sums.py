@@ -42,7 +42,12 @@ def wide_sql(name: str, total: str) -> str:
 
 
 def increments_sql(load_id: int) -> str:
-    """Return the SQL (DuckDB) that sums a load's `events` to the rows of speed.usage_increments.
+    """Return the SQL (DuckDB) that sums a load's `events` to the rows of speed.usage_increments."""
+    return increments_where(f"load_id = {load_id}")
+
+
+def increments_where(condition: str) -> str:
+    """Return the SQL (DuckDB) that sums the `events` that satisfy a condition to the rows of speed.usage_increments.
 
     By load_id, quarter of an hour of event time, organisation, service and region.
     """
@@ -50,5 +55,5 @@ def increments_sql(load_id: int) -> str:
     bucket = f"time_bucket(INTERVAL '{BUCKET_MINUTES} minutes', event_time)"
     return f"""
         SELECT load_id, {bucket} AS bucket_start, org_id, service, region, {sums}
-        FROM events WHERE load_id = {load_id} GROUP BY ALL
+        FROM events WHERE {condition} GROUP BY ALL
     """

@@ -1,0 +1,277 @@
+"""What the books say of a table, compared with the table: is it there, is it as new, are its rows of our own commits?
+
+Every commit of ours carries a note (`userMetadata`); one that changes rows without a note was made by another program.
+`<lake>/ops/books.json` keeps a mark for each table: how far its log has been looked through. It is a memory aid only:
+where it is lost, the whole log is looked through. A table that is as its mark says costs two looks into its folder.
+
+What other programs did is counted net, file by file: a RESTORE to the version before takes it back.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from ..errors import CloudlakeError
+from .tables import Lake, is_table, table_lock
+
+CLEARED = "cleared"
+"""The note of a commit of ours that takes every row away, whoever wrote it."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """How far a table's log has been looked through: the version, a hash of its entry, and how the folders stood."""
+
+    version: int = -1
+    entry: str = ""
+    folders: str = ""
+
+
+NEW = Mark()
+"""The mark of a table that is made anew: its whole log is its own."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A table that is not what the books say."""
+
+    table: str
+    kind: Literal["removed", "older", "files", "foreign"]
+    what: str
+    good: int = -1
+    """The newest version before another program's first commit, -1 where there is none."""
+
+    def __str__(self) -> str:
+        return f"{self.table}: {self.what}"
+
+
+@dataclass
+class Books:
+    """The marks of a lake's tables."""
+
+    lake: Lake
+    marks: dict[str, Mark] = field(default_factory=dict)
+
+    @property
+    def path(self) -> Path:
+        """Where the marks are kept."""
+        return self.lake.root / "ops" / "books.json"
+
+    @classmethod
+    def of(cls, lake: Lake) -> Books:
+        """Read the marks; none where they are lost or damaged."""
+        books = cls(lake)
+        try:
+            content = json.loads(books.path.read_text(encoding="utf-8"))
+            books.marks = {name: Mark(**mark) for name, mark in content.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
+            pass
+        return books
+
+    def keep(self, marks: Mapping[str, Mark]) -> None:
+        """Write some tables' marks in one atomic replace, beside those that others keep meanwhile."""
+        with table_lock(self.path):
+            known = Books.of(self.lake).marks
+            self.marks = {**known, **marks}
+            if self.marks == known:
+                return
+            draft = self.path.with_suffix(".draft")
+            content = {name: asdict(mark) for name, mark in sorted(self.marks.items())}
+            draft.write_text(json.dumps(content, indent=0), encoding="utf-8")
+            os.replace(draft, self.path)
+
+    def compare(self, tables: Iterable[str], *, keep: bool = True) -> list[Finding]:
+        """Return what is not as the books say, and move the marks of the other tables on to their newest version.
+
+        `keep`: whether the marks are written; a reader may not be allowed to.
+        """
+        found, marks = [], {}
+        for name in tables:
+            mark = self.marks.get(name)
+            try:
+                finding, seen = _look(self.lake, name, mark)
+            except (DeltaError, ValueError) as error:
+                raise CloudlakeError(
+                    f"{name}: its log can't be read: {error}. Put {self.lake.path(name)} back from a backup, or move it "
+                    "away and run again: it is made anew"
+                ) from error
+            if finding is not None:
+                found.append(finding)
+            elif seen != mark:
+                marks[name] = seen
+        if marks and keep:
+            self.keep(marks)
+        return found
+
+
+def require_own(lake: Lake, tables: Iterable[str], remedy: str, *, keep: bool = True) -> None:
+    """Check that tables hold what the books say, and nothing that another program wrote.
+
+    Raises:
+        CloudlakeError: naming each table that does not, what was found, and the remedy.
+    """
+    found = Books.of(lake).compare(tables, keep=keep)
+    if found:
+        raise CloudlakeError("\n".join([*map(str, found), remedy]))
+
+
+def restore_line(lake: Lake, finding: Finding) -> str:
+    """Return the line that takes a table back to the version before another program's first commit."""
+    path = lake.path(finding.table)
+    return f"python -c \"from deltalake import DeltaTable; DeltaTable('{path}').restore({finding.good})\""
+
+
+# --- one table ---------------------------------------------------------------------------------------------------
+
+
+def _look(lake: Lake, name: str, mark: Mark | None) -> tuple[Finding | None, Mark]:
+    """Compare a table with its mark; return what is wrong, or else the mark it gets."""
+    path = lake.path(name)
+    log = Path(path) / "_delta_log"
+    known = mark or NEW
+    if known.version >= 0 and _entry(log, known.version) == known.entry and not _has(log, known.version + 1):
+        if _folders(path) == known.folders:
+            return None, known
+        return _with_files(name, path, known)
+    if not is_table(path):
+        if known.version < 0:
+            return None, NEW
+        return Finding(name, "removed", f"the table is gone; the books know it at version {known.version}"), known
+    newest = DeltaTable(path).version()
+    if newest < known.version:
+        what = (
+            f"the table is at version {newest}, the books know version {known.version}: it was put back, or made anew"
+        )
+        return Finding(name, "older", what), known
+    if known.version >= 0 and _has(log, known.version) and _entry(log, known.version) != known.entry:
+        what = f"its version {known.version} is not the one the books know: the table was put back, or made anew"
+        return _foreign(name, path, log, -1, newest) or Finding(name, "older", what), known
+    foreign = _foreign(name, path, log, known.version, newest)
+    if foreign is not None:
+        return foreign, known
+    return _with_files(name, path, Mark(newest, _entry(log, newest)))
+
+
+def _has(log: Path, version: int) -> bool:
+    return (log / f"{version:020d}.json").exists()
+
+
+def _entry(log: Path, version: int) -> str:
+    try:
+        return hashlib.sha256((log / f"{version:020d}.json").read_bytes()).hexdigest()[:16]
+    except OSError:
+        return ""
+
+
+def _folders(path: str) -> str:
+    """Return a hash of when each of the table's folders last gained or lost a file."""
+    times = []
+    for folder, folders, _ in os.walk(path):
+        folders[:] = [name for name in folders if name[:1] != "_"]
+        times.append((os.path.relpath(folder, path), os.stat(folder).st_mtime_ns))
+    return hashlib.sha256(json.dumps(sorted(times)).encode()).hexdigest()[:16]
+
+
+def _with_files(name: str, path: str, mark: Mark) -> tuple[Finding | None, Mark]:
+    folders = _folders(path)  # before the look: a file that goes meanwhile is seen the next time
+    gone = [file for file in DeltaTable(path).file_uris() if not Path(file).exists()]
+    if gone:
+        what = f"{len(gone)} data file(s) of version {mark.version} are gone, such as {os.path.relpath(gone[0], path)}"
+        return Finding(name, "files", what), mark
+    return None, Mark(mark.version, mark.entry, folders)
+
+
+# --- what other programs did -------------------------------------------------------------------------------------
+
+
+def _foreign(name: str, path: str, log: Path, after: int, newest: int) -> Finding | None:
+    """Say what is left of other programs' commits after a version; None where nothing is."""
+    first = next((v for v in _versions(log, after, newest) if _is_foreign(log, v)), None)
+    if first is None or _is_as_before(path, first, newest, log):
+        return None
+    added: dict[str, dict[str, Any]] = {}
+    taken: dict[str, dict[str, Any]] = {}
+    named: list[str] = []
+    for version in _versions(log, first - 1, newest):
+        actions = _actions(log, version)
+        info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
+        if not _is_foreign(log, version):
+            if _takes_all(info):
+                added, taken, named = {}, {}, []
+            continue
+        named.append(f"version {version} ({info.get('operation', 'unknown operation')})")
+        for action in actions:
+            if "remove" in action and added.pop(_file(action["remove"]), None) is None:
+                taken[_file(action["remove"])] = action["remove"]
+        for action in actions:
+            if "add" in action and taken.pop(_file(action["add"]), None) is None:
+                added[_file(action["add"])] = action["add"]
+    if not added and not taken:
+        return None
+    rows = sum(json.loads(add.get("stats") or "{}").get("numRecords", 0) for add in added.values())
+    did = [f"{rows:,} row(s) in {len(added)} file(s) written"] if added else []
+    did += [f"{len(taken)} file(s) taken away"] if taken else []
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    what = f"another program changed the table: {', '.join(named[:3])}{more}: {', '.join(did)}"
+    return Finding(name, "foreign", what, first - 1)
+
+
+def _versions(log: Path, after: int, newest: int) -> Iterator[int]:
+    return (version for version in range(after + 1, newest + 1) if _has(log, version))
+
+
+def _is_foreign(log: Path, version: int) -> bool:
+    """Tell whether a commit changes rows and carries no note of ours."""
+    is_noted = b'"userMetadata"' in (log / f"{version:020d}.json").read_bytes()
+    return not is_noted and _changes_rows(log, version)
+
+
+def _actions(log: Path, version: int) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (log / f"{version:020d}.json").read_text(encoding="utf-8").splitlines()]
+
+
+def _file(action: Mapping[str, Any]) -> str:
+    vector = action.get("deletionVector") or {}
+    return f"{action['path']} {vector.get('pathOrInlineDv', '')}"
+
+
+def _takes_all(info: Mapping[str, Any]) -> bool:
+    """Tell whether a commit of ours left nothing of what was there before it."""
+    note = json.loads(info.get("userMetadata") or "{}")
+    parameters = info.get("operationParameters") or {}
+    is_overwrite = str(parameters.get("mode", "")).lower() == "overwrite"
+    is_whole = str(parameters.get("predicate") or "[]") in ("[]", "null")
+    return CLEARED in note or (is_overwrite and is_whole and "revises" not in note)
+
+
+def _is_as_before(path: str, first: int, newest: int, log: Path) -> bool:
+    """Tell whether the table holds the files that it held before another program's first commit (RESTORE).
+
+    Where a compaction lies between, the files before it are as good: they held the same rows.
+    """
+    if not all(_is_foreign(log, v) or not _changes_rows(log, v) for v in _versions(log, first - 1, newest)):
+        return False
+    now = set(DeltaTable(path, version=newest).file_uris())
+    for version in range(first - 1, -1, -1):
+        try:
+            if set(DeltaTable(path, version=version).file_uris()) == now:
+                return True
+        except DeltaError:
+            return False
+        if not _has(log, version) or _changes_rows(log, version):
+            return False
+    return False
+
+
+def _changes_rows(log: Path, version: int) -> bool:
+    actions = [action.get(kind) for action in _actions(log, version) for kind in ("add", "remove")]
+    return any(action["dataChange"] for action in actions if action)

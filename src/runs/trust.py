@@ -1,0 +1,307 @@
+"""Before a run trusts its books: each table compared with them, what differs healed from what it is made of, or told.
+
+A table of another program's rows is never healed unasked: somebody may need them. What is derived (gold, serving, the
+increments) is made anew; silver is told anew from bronze, bronze read anew from the landing zone, as far as it reaches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from ..batch.bronze import restoring
+from ..common.config import Config
+from ..common.contracts.schemas import arrow_schema
+from ..common.contracts.table import Table
+from ..common.errors import CloudlakeError
+from ..common.lake.books import CLEARED, NEW, Books, Finding, restore_line
+from ..common.steps import StepResult
+from ..streaming import rebuilding
+from ..streaming.silver_events import INCREMENTS, QUARANTINE, SILVER
+
+BRONZE_EVENTS = "bronze.usage_events"
+RECENT = "speed.recent_events"
+STREAM = (BRONZE_EVENTS, SILVER, QUARANTINE, INCREMENTS, RECENT)
+"""The tables that streaming code writes and mends; it holds the stream's lock then."""
+RESULTS, LANDED, RECONCILIATION = "ops.quality_results", "ops.landed_files", "ops.reconciliation"
+RUN = "scripts/run_batch_pipeline.sh"
+
+
+def watched(config: Config) -> list[str]:
+    """Return every table of the lake, memories included."""
+    tables = config.registry.tables.values()
+    return [*config.registry.tables, *(memory_of(t.name) for t in tables if t.history.kind == "scd2")]
+
+
+def memory_of(table: str) -> str:
+    """Return the name of the table that remembers what a history was told."""
+    return f"{table}__memory"
+
+
+def compared(config: Config, names: Collection[str]) -> list[Finding]:
+    """Return the tables that are not what the books say."""
+    books = Books.of(config.lake)
+    found = _behind(config, names, [name for name in names if name not in books.marks])
+    told = {finding.table for finding in found}
+    return found + books.compare([name for name in names if name not in told])
+
+
+def close(config: Config) -> None:
+    """Move every mark to what the run has written, so that the next one need not look through it."""
+    compared(config, watched(config))
+
+
+def _behind(config: Config, names: Collection[str], unmarked: Collection[str]) -> list[Finding]:
+    """Return the tables that are older than what other books say of them: landed files, counts, and gold's notes.
+
+    A mark may be older than what was written since, and a lake may have none yet.
+    """
+    lake = config.lake
+    least = _least(config, unmarked) if unmarked else {}
+    for row in lake.rows(LANDED, ["source", "bronze_version"]):
+        name = f"bronze.{row['source']}"
+        least[name] = max(least.get(name, -1), -1 if row["bronze_version"] is None else row["bronze_version"])
+    found = []
+    for name in names:
+        version = lake.version(name) if name in least else -1
+        if version < least.get(name, -1):
+            gone = "the table is gone" if version < 0 else f"the table is at version {version}"
+            what = f"{gone}; what was counted, or made from it, knows version {least[name]}"
+            found.append(Finding(name, "removed" if version < 0 else "older", what))
+    told = {finding.table for finding in found}
+    return found + [finding for finding in _lost_loads(config) if finding.table in names and finding.table not in told]
+
+
+def _least(config: Config, names: Collection[str]) -> dict[str, int]:
+    """Return the version that each table has at least, by what was counted, and what gold was made from."""
+    lake = config.lake
+    least: dict[str, int] = {}
+    for row in lake.rows(RECONCILIATION, ["table", "accepted", "quarantined"]):
+        short = row["table"].partition(".")[2]
+        for name, count in ((row["table"], row["accepted"]), (f"quarantine.{short}", row["quarantined"])):
+            least |= {name: 1} if count else {}  # version 0 is the empty table
+    for table in config.registry.layer("silver"):
+        if table.history.kind == "scd2" and table.name in least:
+            least |= {table.name: 0, memory_of(table.name): 0}  # never empty
+    for table in config.registry.layer("gold"):
+        for name, version in lake.last_note(table.name).get("inputs", {}).items():
+            least[name] = max(least.get(name, 0), version)
+    return {name: version for name, version in least.items() if name in names}
+
+
+def _lost_loads(config: Config) -> list[Finding]:
+    """Return silver's events and the increments where they lack a load that was counted."""
+    lake = config.lake
+    rows = lake.rows(RECONCILIATION, ["table", "delivery", "accepted"])
+    counted = max((int(r["delivery"]) for r in rows if r["table"] == SILVER and r["accepted"]), default=0)
+    if not counted:
+        return []
+    tables = [SILVER] if lake.last_note(SILVER).get("reload") else [SILVER, INCREMENTS]
+    newest = {name: int(lake.newest(name, "load_id") or 0) for name in tables}
+    what = "load {} was counted, and the newest that the table holds is {}"
+    return [
+        Finding(name, "older" if lake.exists(name) else "removed", what.format(counted, held or "none"))
+        for name, held in newest.items()
+        if held < counted
+    ]
+
+
+# --- the batch run ------------------------------------------------------------------------------------------------
+
+
+def open_books(
+    config: Config,
+    chosen: Collection[str],
+    *,
+    full_reload: bool,
+    stream_runs: bool,
+    run_id: str,
+) -> StepResult:
+    """Compare the tables that some steps read or write with the books, and heal what can be healed.
+
+    Args:
+        config: the lake and the contracts.
+        chosen: the tables whose steps run.
+        full_reload: the run makes silver anew from bronze, so rows of other programs go.
+        stream_runs: a stream is running; what is its own is not touched then.
+        run_id: the run.
+
+    Raises:
+        CloudlakeError: something is lost, or another program's; all of it is named, each with the line to type.
+    """
+    concerned = {*config.registry.upstream(chosen), *chosen}
+    concerned |= {f"quarantine.{name.partition('.')[2]}" for name in concerned if name.startswith("silver.")}
+    found = [f for f in compared(config, watched(config)) if _owner(f.table) in concerned or _is_ops(f.table)]
+    stopping = [f for f in found if _stops(config, f, chosen, full_reload, stream_runs)]
+    if stopping:
+        lines = [f"{finding}. {_remedy(config, finding)}" for finding in stopping]
+        raise CloudlakeError("\n".join([*lines, "Nothing was started, and nothing is published."]))
+    mine = [finding for finding in found if finding.table not in STREAM]
+    told = [_heal(config, finding, run_id) for finding in mine]
+    names = ", ".join(f.table for f in found if f.table in STREAM)
+    told += [f"{names}: made anew by the stream's step"] if names else []
+    return StepResult(
+        rows_in=len(found), skipped=not found, message="; ".join(told) or "every table is as the books say"
+    )
+
+
+def _owner(table: str) -> str:
+    return table.removesuffix("__memory")
+
+
+def _is_ops(table: str) -> bool:
+    return table.startswith("ops.")
+
+
+def _stops(config: Config, finding: Finding, chosen: Collection[str], full_reload: bool, stream_runs: bool) -> bool:
+    layer = finding.table.partition(".")[0]
+    owner = _owner(finding.table)
+    if layer in ("gold", "serving"):
+        return False
+    if finding.table in STREAM and stream_runs:
+        return finding.table not in (RECENT,)
+    if finding.kind == "foreign":
+        is_derived = finding.table in (INCREMENTS, RECENT)
+        is_told_anew = full_reload and layer == "silver" and owner in chosen
+        return not (is_derived or is_told_anew)
+    maker = f"silver.{owner.partition('.')[2]}" if layer == "quarantine" else owner
+    if finding.table in (INCREMENTS, RECENT):
+        maker = SILVER
+    if finding.table == BRONZE_EVENTS:
+        maker = SILVER
+    return layer not in ("ops", "speed") and maker not in chosen
+
+
+def _remedy(config: Config, finding: Finding) -> str:
+    """Return what a person types."""
+    layer, _, short = _owner(finding.table).partition(".")
+    anew = f"{RUN} --full-reload --jobs {short}"
+    restore = restore_line(config.lake, finding)
+    if finding.kind != "foreign":
+        return f"Run {RUN} for all tables (a running stream must be stopped first): it is made anew from what it is made of."
+    if finding.good < 0 and layer != "silver":
+        return "The table was made by another program: move its folder away, and run again."
+    if finding.table.endswith("__memory") or (layer == "silver" and finding.good < 0):
+        return f"To make it anew from bronze, without those rows: {anew}"
+    if finding.table == BRONZE_EVENTS:
+        return f"To take it back: {restore} and then {anew}"
+    if layer == "silver":
+        return f"To make it anew from bronze, without those rows: {anew} (or take the table back: {restore})"
+    return f"To take it back: {restore}"
+
+
+def _heal(config: Config, finding: Finding, run_id: str) -> str:
+    """Mend one table, so that its step makes it whole; returns what was done. May be done again after a crash."""
+    layer = finding.table.partition(".")[0]
+    table = config.registry.tables.get(_owner(finding.table))
+    assert table is not None
+    if layer == "bronze":
+        return restoring.restore(config, table, finding, run_id)
+    if layer in ("silver", "quarantine"):
+        return tell_anew(config, config.registry[f"silver.{table.short_name}"], finding, run_id)
+    if layer == "gold":
+        stale(config, [finding.table], run_id)
+        _forget(config, finding)
+        return f"{finding}: it is made anew"
+    if layer == "serving":
+        config.lake.create(table)
+        config.lake.replace_small(arrow_schema(table).empty_table(), table, note={CLEARED: run_id})
+        _forget(config, finding)
+        return f"{finding}: it is made anew"
+    return _heal_record(config, finding, run_id)
+
+
+def _heal_record(config: Config, finding: Finding, run_id: str) -> str:
+    """Mend a record of operations: what the tables' own notes still say is written again, the rest is lost, and told."""
+    if finding.kind == "files":
+        config.lake.set_aside(finding.table, run_id)
+    if finding.table == RECONCILIATION:
+        rebuilding.recount(config)
+    _forget(config, finding)
+    if finding.table in (LANDED, RECONCILIATION):
+        return f"{finding}: it is written again from the tables' notes"
+    return f"warning: {finding}: what it recorded since is lost"
+
+
+def _forget(config: Config, *findings: Finding) -> None:
+    Books.of(config.lake).keep({finding.table: NEW for finding in findings})
+
+
+def stale(config: Config, names: Iterable[str], run_id: str) -> None:
+    """Have marts, and all that is made of them, built whole: versions of a table that was made anew mean other rows."""
+    lake, registry = config.lake, config.registry
+    for name in sorted(registry.downstream(names)):
+        if name.startswith("gold.") and "fingerprint" in lake.last_note(name):
+            lake.note_only(registry[name], {"stale": run_id})
+    if lake.exists(RESULTS):
+        lake.note_only(registry[RESULTS], {"good": {}, "run_id": run_id})
+
+
+def tell_anew(config: Config, table: Table, finding: Finding, run_id: str) -> str:
+    """Have a silver table told every delivery again: first its counts go, so that a crash leaves them all pending.
+
+    The table is moved aside with its memory, except where only its quarantine is to be filled again.
+    """
+    lake = config.lake
+    stale(config, [table.name], run_id)
+    if lake.exists(RECONCILIATION):
+        lake.delete(RECONCILIATION, f"\"table\" = '{table.name}'", {"told_anew": table.name, "run_id": run_id})
+    if finding.table.startswith("quarantine."):
+        if finding.kind == "files":
+            lake.set_aside(finding.table, run_id)
+        _forget(config, finding)
+        return f"{finding}: filled again from bronze; decisions that were taken in it are lost"
+    names = [table.name, memory_of(table.name)] if table.history.kind == "scd2" else [table.name]
+    for name in names:
+        lake.set_aside(name, run_id)
+    _forget(config, *(replace(finding, table=name) for name in names))
+    return f"{finding}: told anew from bronze"
+
+
+# --- the stream -----------------------------------------------------------------------------------------------------
+
+
+def open_stream_books(config: Config, run_id: str, *, full_reload: bool = False) -> list[Finding]:
+    """Compare the stream's tables with the books, and mend bronze as far as the landing zone reaches.
+
+    The caller holds the stream lock, and makes silver anew where something is returned (`mend_events`).
+
+    Raises:
+        CloudlakeError: something is lost, or another program's.
+    """
+    found = compared(config, STREAM)
+    stopping = [f for f in found if f.kind == "foreign" and f.table in (BRONZE_EVENTS, SILVER, QUARANTINE)]
+    stopping = [f for f in stopping if not (full_reload and f.table == SILVER)]
+    if stopping:
+        raise CloudlakeError("\n".join(f"{finding}. {_remedy(config, finding)}" for finding in stopping))
+    for finding in found:
+        if finding.table == BRONZE_EVENTS:
+            rebuilding.unread(config, finding, run_id)
+    return found
+
+
+def needs_reload(found: Iterable[Finding]) -> bool:
+    """Tell whether silver's events have to be made anew from bronze."""
+    return any(finding.table in (BRONZE_EVENTS, SILVER, QUARANTINE) for finding in found)
+
+
+def mend_derived(config: Config, found: Iterable[Finding], run_id: str) -> list[str]:
+    """Make the stream's derived tables anew after silver is whole, and note that all of it is."""
+    told = []
+    findings = list(found)
+    lake, registry = config.lake, config.registry
+    for finding in findings:
+        if finding.table == INCREMENTS:
+            rebuilding.sum_again(config, run_id)
+            for table in registry.layer("serving"):
+                if lake.exists(table.name):
+                    lake.note_only(table, {"stale": run_id})
+        elif finding.table == RECENT and lake.exists(RECENT):
+            lake.note_only(registry[RECENT], {"stale": run_id})
+        told.append(f"{finding}: made anew")
+    if needs_reload(findings):
+        stale(config, [SILVER], run_id)
+        if lake.exists(RECENT):
+            lake.note_only(registry[RECENT], {"stale": run_id})
+    _forget(config, *findings)
+    return told

@@ -1,0 +1,93 @@
+"""The stream's tables made whole again: bronze from the landing zone, and what is derived from silver's events from it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Collection
+from typing import Any
+
+from ..common.clock import now_utc
+from ..common.config import Config
+from ..common.errors import CloudlakeError
+from ..common.lake.books import Finding
+from ..common.lake.duck import connected
+from ..common.live import BATCH_VIEW
+from ..common.publication import published
+from ..common.usage.sums import increments_where
+from .bronze_events import BRONZE
+from .bronze_events import JOB as BRONZE_JOB
+from .checkpoints import LOADS_PER_GENERATION, Checkpoint, checkpoint_folder
+from .counts import reconciliation_row
+from .silver_events import INCREMENTS, JOB, QUARANTINE, RECONCILIATION, SILVER
+
+LANDED = "ops.landed_files"
+
+
+def sum_again(config: Config, run_id: str) -> None:
+    """Make speed.usage_increments anew from silver, in one commit.
+
+    Of a load that gold does not cover, and that was a reload, there are none: what was served before it stays.
+    """
+    lake, contract = config.lake, config.registry[INCREMENTS]
+    lake.create(contract)
+    reloads = [int(c.note["load_id"]) for c in lake.commits(SILVER) if c.note.get("reload")]
+    covered = published(lake).load_id(BATCH_VIEW)
+    left_out = [load for load in reloads if load > covered]
+    condition = f"load_id NOT IN ({', '.join(map(str, left_out))})" if left_out else "true"
+    newest = lake.newest(SILVER, "load_id")
+    if newest is None:
+        lake.replace_small(lake.read_small(INCREMENTS).slice(0, 0), contract, note={"cleared": run_id})
+        return
+    generation, batch_id = divmod(int(newest), LOADS_PER_GENERATION)
+    transaction = Checkpoint(lake.root, JOB, generation).transaction(batch_id)
+    with connected(events=lake.dataset(SILVER)) as connection:
+        rows = connection.sql(increments_where(condition)).to_arrow_table()
+    note = {"load_id": int(newest), "run_id": run_id}
+    lake.replace_small(rows.select(contract.column_names), contract, note=note, transaction=transaction)
+
+
+def recount(config: Config) -> None:
+    """Write the counts of the events' loads to ops.reconciliation again, from the notes of the commits that hold them."""
+    lake = config.lake
+    notes: dict[int, dict[str, Any]] = {}
+    for table in (QUARANTINE, SILVER):
+        notes |= {int(c.note["load_id"]): c.note for c in lake.commits(table) if "counts" in c.note}
+    first = max((load for load, note in notes.items() if note.get("reload")), default=0)
+    counted = {row["delivery"] for row in lake.rows(RECONCILIATION, ["table", "delivery"]) if row["table"] == SILVER}
+    rows = [
+        reconciliation_row(SILVER, note, str(note["run_id"]), now_utc())
+        for load, note in sorted(notes.items())
+        if load >= first and str(load) not in counted
+    ]
+    contract = config.registry[RECONCILIATION]
+    last = notes[max(notes)] if notes else {}
+    lake.append_small(rows, contract, last)
+
+
+def unread(config: Config, finding: Finding, run_id: str) -> None:
+    """Have the event files read again that bronze.usage_events has lost: neither register nor checkpoint know them then.
+
+    Raises:
+        CloudlakeError: files that were read are no longer in the landing zone; nothing was changed.
+    """
+    lake = config.lake
+    rows = [row for row in lake.rows(LANDED) if row["source"] == "usage_events" and row["status"] == "ingested"]
+    held: Collection[str] = set()
+    if finding.kind == "older":
+        held = set(lake.dataset(BRONZE).to_table(columns=["_source_file"])["_source_file"].unique().to_pylist())
+    gone = sorted(
+        row["path"]
+        for row in rows
+        if row["path"] not in held and row["size_bytes"] and not (config.landing / row["path"]).is_file()
+    )
+    if gone:
+        raise CloudlakeError(
+            f"{finding}, and the landing zone no longer has {len(gone)} event file(s) of it: "
+            f"{', '.join(gone[:10])}{' …' if gone[10:] else ''}. Put them back into {config.landing}, or the table from "
+            f"a backup into {lake.path(BRONZE)}, and run again."
+        )
+    if finding.kind == "files":
+        lake.set_aside(BRONZE, run_id)
+    if rows:
+        lake.delete(LANDED, "source = 'usage_events'", {"unread": BRONZE})
+    shutil.rmtree(checkpoint_folder(lake, BRONZE_JOB), ignore_errors=True)
