@@ -127,6 +127,20 @@ def test_nested_values_are_compared_by_content_and_the_note_says_what_was_told(
     assert json.loads(shown[JAN[2]][0]["after"])["tags"][1]["value"] == ["z"]
 
 
+def test_a_closed_key_that_returns_begins_at_its_snapshot_not_at_the_column_of_first_times(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    target = str(tmp_path / "history")
+    since = datetime(2023, 6, 1)
+    after_it_was_lacked = datetime(2024, 1, 2, 12)
+    other = (2, "b", since)
+    for day, rows in enumerate(([(1, "a", since), other], [other], [(1, "a", after_it_was_lacked), other])):
+        told = frame(spark, rows, "id int, name string, since timestamp")
+        apply_snapshot(spark, target, told, keys=["id"], snapshot_at=JAN[day], first_effective_from="since")
+    versions = read_path(spark, target).where("id = 1").orderBy("effective_from").collect()
+    assert [(v["effective_from"], v["effective_to"]) for v in versions] == [(since, JAN[1]), (JAN[2], None)]
+
+
 def test_columns_come_and_go_in_one_commit_each(spark: SparkSession, tmp_path: Path) -> None:
     target = str(tmp_path / "history")
     tell = [

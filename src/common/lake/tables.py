@@ -273,6 +273,12 @@ def _files_of(path: str) -> SubTreeFileSystem:
     return SubTreeFileSystem(path, LocalFileSystem())
 
 
+def _has_columns_of(delta: DeltaTable, table: Table) -> bool:
+    """Tell whether a stored table has the columns of its contract, in their order and their types."""
+    stored, declared = delta.schema().fields, delta_schema(table).fields
+    return [(field.name, str(field.type)) for field in stored] == [(field.name, str(field.type)) for field in declared]
+
+
 def _revised(kept: pa.Table, revision: Revision, table: Table) -> pa.Table | None:
     """Return a small table after a revision, in the order of its key; None where nothing changes."""
     gone = revision.gone if revision.gone is not None else revision.changed.slice(0, 0)
@@ -359,7 +365,11 @@ class Lake:
         return [
             name
             for name in table.personal
-            if any(names[at].null_count < names.num_rows for at in names.column_names if at in (f"min.{name}", f"max.{name}"))
+            if any(
+                names[at].null_count < names.num_rows
+                for at in names.column_names
+                if at in (f"min.{name}", f"max.{name}")
+            )
         ]
 
     def declare(self, table: Table) -> None:
@@ -661,7 +671,7 @@ class Lake:
         # (string_view) that Arrow's filters do not know. An overwrite would take no notice of what came meanwhile.
         if version_of(path) != delta.version():
             raise CommitFailedError(f"{path}: another commit came between the read and the write")
-        anew = stored.column_names != table.column_names
+        anew = not _has_columns_of(delta, table)
         mode: Literal["overwrite"] | None = "overwrite" if anew else None
         # "revises": the commit writes every row anew, those of other programs among them (books.py).
         told = noted({**(note or {}), "revises": True})
@@ -680,13 +690,12 @@ class Lake:
     ) -> None:
         """Replace a table's rows, or those that satisfy `where`, without Spark, in one commit; batches go as they come.
 
-        A table that is replaced whole takes the columns of its contract, should it have been made under an earlier one.
+        A table that is replaced whole takes the columns of its contract, should it have been made with others or other types.
         """
         path = self.path(table.name)
         data = rows.cast(arrow_schema(table))
         with table_lock(path):  # rows that come as they are read can't be written twice: no other try
-            stored = [field.name for field in DeltaTable(path, without_files=True).schema().fields]
-            anew = where is None and stored != table.column_names
+            anew = where is None and not _has_columns_of(DeltaTable(path, without_files=True), table)
             write_deltalake(
                 path,
                 data if anew else data.cast(bare(data.schema)),
@@ -698,7 +707,11 @@ class Lake:
 
     def note_only(self, table: Table, note: Mapping[str, Any]) -> None:
         """Leave a note on a table, and its rows as they are: what decides by the newest note decides anew."""
-        self.append_arrow(arrow_schema(table).empty_table(), table, note=note)
+        path = self.path(table.name)
+        self.create(table)
+        with table_lock(path):  # in the columns that the table has: those of its contract may have another type by now
+            stored = bare(pa.schema(DeltaTable(path, without_files=True).schema().to_arrow()))
+            write_deltalake(path, stored.empty_table(), mode="append", commit_properties=noted(note))
 
     def set_aside(self, table: str, name: str) -> None:
         """Move a table out of the way, to `<lake>/aside/<table>-<name>`, for a person to look at or delete."""
