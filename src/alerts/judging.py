@@ -22,7 +22,7 @@ from ..common.contracts.schemas import arrow_schema
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
 from ..common.faults import crash_point
 from ..common.lake.duck import connected
-from ..common.lake.tables import Revision
+from ..common.lake.small import Revision
 from ..common.publication import published
 from . import rules as alert_rules
 from .notifications import DeliveryError, Notification, deliver

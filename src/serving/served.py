@@ -18,7 +18,7 @@ from ..common.config import Config
 from ..common.contracts.schemas import arrow_schema
 from ..common.lake.books import CLEARED, Books, require_own
 from ..common.lake.duck import connected
-from ..common.lake.tables import Revision
+from ..common.lake.small import Revision
 from ..common.steps import StepResult
 from . import customer_live
 

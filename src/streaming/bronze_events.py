@@ -20,7 +20,7 @@ from ..common.clock import now_utc
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
-from ..common.lake.tables import Transaction
+from ..common.lake.log import Transaction
 from ..common.quality.quarantine import ENTRY
 from .checkpoints import Checkpoint, begin, checkpoint_folder, resume
 from .event_files import EventFile, is_event_file, is_plain, list_files, look_at, other_files, split, text_of

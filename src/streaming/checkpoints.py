@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..common.lake.tables import Lake, Transaction
+from ..common.lake.log import Transaction
+from ..common.lake.tables import Lake
 
 LOADS_PER_GENERATION = 1_000_000_000
 _MARKER = "generation.json"

@@ -8,7 +8,8 @@ import pyarrow as pa
 import pytest
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.lake.conflicts import Conflicts
-from cloudlake.common.lake.tables import Lake, Revision
+from cloudlake.common.lake.small import Revision
+from cloudlake.common.lake.tables import Lake
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import CommitFailedError
 

@@ -21,7 +21,7 @@ from cloudlake.cli.main import main
 from cloudlake.common.config import Config
 from cloudlake.common.contracts.table import Column, Registry
 from cloudlake.common.errors import CloudlakeError
-from cloudlake.common.lake.tables import Revision
+from cloudlake.common.lake.small import Revision
 from cloudlake.serving import publication
 from cloudlake.serving.postgres import publish
 from cloudlake.serving.postgres.statements import postgres_type, widens

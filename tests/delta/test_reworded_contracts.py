@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 from cloudlake.common.contracts.loading import load_registry
 from cloudlake.common.contracts.schemas import arrow_schema
-from cloudlake.common.lake.tables import Lake, Revision
+from cloudlake.common.lake.small import Revision
+from cloudlake.common.lake.tables import Lake
 from flow import ROOT
 
 

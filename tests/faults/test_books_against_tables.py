@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from cloudlake.common.config import Config
 from cloudlake.common.lake.books import Books, restore_line
+from cloudlake.common.lake.small import noted
 from cloudlake.common.lake.storage import for_sql
-from cloudlake.common.lake.tables import committing, noted
+from cloudlake.common.lake.tables import committing
 from cloudlake.runs import trust
 from cloudlake.runs.declaring import declared_tables
 from deltalake import DeltaTable, write_deltalake

@@ -16,7 +16,7 @@ from ...common.contracts.schemas import arrow_schema
 from ...common.contracts.table import Table
 from ...common.errors import CloudlakeError
 from ...common.lake.books import NEW, Books, Finding
-from ...common.lake.tables import Revision
+from ...common.lake.small import Revision
 from ...common.quality.quarantine import ENTRY
 from .ingestion import LandedFile, identify, opened, stamped
 

@@ -21,7 +21,9 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ..errors import CloudlakeError
-from .tables import Lake, is_table, table_lock
+from .log import is_table
+from .small import table_lock
+from .tables import Lake
 
 CLEARED = "cleared"
 """The note of a commit of ours that takes every row away, whoever wrote it."""

@@ -14,8 +14,9 @@ from pyspark.sql import types as T
 
 from ..errors import did_you_mean
 from ..faults import crash_point
+from ..lake.log import is_table
 from ..lake.storage import for_sql
-from ..lake.tables import committing, is_table, read_path
+from ..lake.tables import committing, read_path
 from .difference import Difference, MergeResult, commit
 from .memory import MEMORY_COLUMNS, Memory, Telling, property_of, remember
 from .shape import PROPERTY, UNDECLARED, Declared, HistoryRefusedError, Shape, as_dict, column_faults, grows, widened

@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from ..errors import did_you_mean
 from ..lake.conflicts import Conflicts
-from ..lake.tables import CONFLICTS, table_lock
+from ..lake.small import CONFLICTS, table_lock
 from .batches import Batch, declare, has_null, placed, write
 from .difference import Difference, MergeResult, difference, existing
 from .memory import FEW, Telling, column_set, columns_text, recall, that_count, word_columns, words_of

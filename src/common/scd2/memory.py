@@ -19,17 +19,9 @@ from deltalake import DeltaTable, write_deltalake
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from ..lake.tables import (
-    append_path,
-    commits_of,
-    committing,
-    is_table,
-    noted,
-    read_path,
-    read_small_path,
-    table_lock,
-    version_of,
-)
+from ..lake.log import commits_of, is_table, version_of
+from ..lake.small import noted, read_small_path, table_lock
+from ..lake.tables import append_path, committing, read_path
 from .difference import as_declared
 from .replay import ABSENT
 from .shape import PROPERTY, UNDECLARED, Declared, Shape, Time, as_dict, literal, taken

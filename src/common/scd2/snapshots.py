@@ -13,7 +13,7 @@ from dataclasses import replace
 from pyspark.sql import DataFrame, SparkSession
 
 from ..lake.conflicts import Conflicts
-from ..lake.tables import CONFLICTS, table_lock
+from ..lake.small import CONFLICTS, table_lock
 from .batches import declare, placed
 from .difference import MergeResult
 from .late import tell_late

@@ -177,7 +177,7 @@ class Reader:
 @lru_cache(maxsize=512)
 def _files(path: str, version: int, stamp: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the data files and the columns of a version, which never change; `stamp` tells a table made anew."""
-    from ...common.lake.tables import stored
+    from ...common.lake.log import stored
 
     return stored(path, version)
 

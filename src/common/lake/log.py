@@ -1,0 +1,292 @@
+"""The log of a Delta table, read without Spark: versions, commits and their notes, data files and their statistics."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable
+from deltalake.exceptions import DeltaError
+
+from ..contracts.table import Table
+from .storage import for_duckdb, local_file
+
+
+@dataclass(frozen=True)
+class Transaction:
+    """Names a write so that Delta takes it once: a repetition with the same app and version is skipped."""
+
+    app: str
+    version: int
+
+
+@dataclass(frozen=True)
+class Commit:
+    """One commit of a table: its version, the operation, and the note its writer left (empty for foreign commits)."""
+
+    version: int
+    operation: str
+    note: dict[str, Any]
+    metrics: dict[str, Any]
+
+
+def is_table(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a Delta table lies at `path`."""
+    return DeltaTable.is_deltatable(str(path))
+
+
+def version_of(path: str | os.PathLike[str]) -> int:
+    """Return the newest version of the table at `path`."""
+    return DeltaTable(str(path), without_files=True).version()
+
+
+def commits_of(path: str | os.PathLike[str], after: int = -1) -> list[Commit]:
+    """Return the commits of a table with a version greater than `after`, oldest first, with their notes."""
+    table = DeltaTable(str(path), without_files=True)
+    newest = table.version()
+    if newest <= after:
+        return []
+    found = []
+    for entry in table.history(newest - after):
+        if entry["version"] > after:
+            found.append(
+                Commit(
+                    entry["version"],
+                    entry.get("operation", ""),
+                    _parse_note(entry.get("userMetadata")),
+                    entry.get("operationMetrics") or {},
+                )
+            )
+    return sorted(found, key=lambda commit: commit.version)
+
+
+def last_note(path: str | os.PathLike[str], version: int | None = None) -> dict[str, Any]:
+    """Return the note of the newest commit, up to `version`, that carries one ({} where there is none)."""
+    table = DeltaTable(str(path), without_files=True)  # of one opened at a version, the history has wrong numbers
+    newest = table.version()
+    upto = newest if version is None else version
+    for limit in (newest - upto + 5, None):
+        for entry in sorted(table.history(limit), key=lambda entry: -entry["version"]):
+            note = _parse_note(entry.get("userMetadata"))
+            if note and entry["version"] <= upto:
+                return note
+    return {}
+
+
+def _parse_note(text: str | None) -> dict[str, Any]:
+    try:
+        note = json.loads(text) if text else {}
+    except json.JSONDecodeError:
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def stored(path: str, version: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the data files and the columns of a version of the table at `path`."""
+    delta = DeltaTable(path, version=version, skip_stats=True)
+    return tuple(data_files(delta, path)), tuple(field.name for field in delta.schema().fields)
+
+
+def data_files(delta: DeltaTable, path: str, partitions: list[tuple[str, str, Any]] | None = None) -> list[str]:
+    """Return the paths of a table's data files, of those in some partitions where any are named."""
+    return [local_file(path, uri) for uri in delta.file_uris(partitions)]
+
+
+@dataclass(frozen=True)
+class Logs:
+    """The tables under one root folder, as their logs tell them: a table `layer.name` lies at `<root>/<layer>/<name>`."""
+
+    root: Path
+
+    def path(self, table: str) -> str:
+        """Return the folder of a table."""
+        layer, _, name = table.partition(".")
+        return str(self.root / layer / name)
+
+    def exists(self, table: str) -> bool:
+        """Tell whether the table has been created."""
+        return is_table(self.path(table))
+
+    def version(self, table: str) -> int:
+        """Return the newest version of a table, -1 where it does not exist yet."""
+        return version_of(self.path(table)) if self.exists(table) else -1
+
+    def commits(self, table: str, after: int = -1) -> list[Commit]:
+        """Return a table's commits after a version, oldest first ([] where it does not exist yet)."""
+        return commits_of(self.path(table), after) if self.exists(table) else []
+
+    def bytes_added(self, table: str, after: int) -> int:
+        """Return the bytes of the data files that the commits after a version added."""
+        versions = (commit.version for commit in self.commits(table, after))
+        return sum(int(action["size"]) for version in versions for action in self._added(table, version))
+
+    def last_note(self, table: str, version: int | None = None) -> dict[str, Any]:
+        """Return the newest note a writer left on the table, up to `version` ({} where there is none)."""
+        return last_note(self.path(table), version) if self.exists(table) else {}
+
+    def undeclared(self, table: Table) -> list[str]:
+        """Say in what a table's description, comments and properties differ from its contract; [] where in nothing."""
+        delta = DeltaTable(self.path(table.name))
+        metadata, fields = delta.metadata(), {field.name: field for field in delta.schema().fields}
+        found = [] if metadata.description == table.description else ["description"]
+        found += [key for key, value in table.properties.items() if metadata.configuration.get(key) != value]
+        found += [
+            name
+            for name, column in table.columns.items()
+            if name in fields and (fields[name].metadata or {}).get("comment") != column.description
+        ]
+        return found
+
+    def leaking(self, table: Table) -> list[str]:
+        """Return the personal columns of which the table's files carry statistics."""
+        names = pa.table(DeltaTable(self.path(table.name)).get_add_actions(flatten=True))
+        return [
+            name
+            for name in table.personal
+            if any(
+                names[at].null_count < names.num_rows
+                for at in names.column_names
+                if at in (f"min.{name}", f"max.{name}")
+            )
+        ]
+
+    def column_names(self, table: str) -> list[str]:
+        """Return the columns that a table has ([] where it does not exist yet)."""
+        if not self.exists(table):
+            return []
+        return [field.name for field in DeltaTable(self.path(table), without_files=True).schema().fields]
+
+    def stamp(self, table: str, version: int) -> int:
+        """Return a number that tells a version from the same one of a table that was made anew."""
+        log = Path(self.path(table)) / "_delta_log" / f"{version:020d}.json"
+        return log.stat().st_mtime_ns if log.exists() else -1
+
+    def table_id(self, table: str) -> str:
+        """Return the id that a table keeps for life: another one means that it was made anew."""
+        return str(DeltaTable(self.path(table), without_files=True).metadata().id)
+
+    def is_readable(self, table: str, version: int) -> bool:
+        """Tell whether every file of a version is still there."""
+        try:
+            files = data_files(DeltaTable(self.path(table), version=version), self.path(table))
+        except DeltaError:
+            return False
+        return all(Path(file).exists() for file in files)
+
+    def newest(self, table: str, column: str, version: int | None = None) -> Any:
+        """Return the largest value of a column from the file statistics, without reading data; None where there is none."""
+        if not self.exists(table):
+            return None
+        actions = pa.table(DeltaTable(self.path(table), version=version).get_add_actions(flatten=True))
+        name = f"max.{column}"
+        values = (
+            [value for value in actions[name].to_pylist() if value is not None] if name in actions.column_names else []
+        )
+        return max(values, default=None)
+
+    def has_transaction(self, table: str, transaction: Transaction) -> bool:
+        """Tell whether the table has taken this write, or a later one of its app."""
+        seen = DeltaTable(self.path(table)).transaction_version(transaction.app)
+        return seen is not None and int(seen) >= transaction.version
+
+    def has_files(self, table: str) -> bool:
+        """Tell whether the table holds any data file."""
+        return bool(DeltaTable(self.path(table), skip_stats=True).file_uris())
+
+    def partition_values(self, table: str, column: str, version: int | None = None) -> set[str]:
+        """Return the values of a partition column that the table holds, as text."""
+        delta = DeltaTable(self.path(table), version=version, skip_stats=True)
+        return {str(part[column]) for part in delta.partitions()}
+
+    def files(self, table: str, version: int, partition: tuple[str, Sequence[str]]) -> list[str]:
+        """Return the data files of a version in some partitions (column, its values as text), for DuckDB."""
+        column, values = partition
+        delta = DeltaTable(self.path(table), version=version, skip_stats=True)
+        return for_duckdb(data_files(delta, self.path(table), [(column, "in", list(values))]))
+
+    def files_holding(self, table: str, column: str, value: Any) -> list[str]:
+        """Return the data files, for DuckDB, whose statistics do not rule out that the column holds the value."""
+        actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
+        low, high = (actions.column(f"{end}.{column}") for end in ("min", "max"))
+        ruled_out = pc.fill_null(pc.or_(pc.greater(low, value), pc.less(high, value)), False)
+        paths = actions.filter(pc.invert(ruled_out))["path"].to_pylist()
+        return for_duckdb([str(Path(self.path(table)) / unquote(path)) for path in paths])
+
+    def has_version(self, table: str, version: int) -> bool:
+        """Tell whether the log entry of a version, or the place of the next one, is there to be streamed from."""
+        log = Path(self.path(table)) / "_delta_log"
+        return (log / f"{version:020d}.json").exists() or version == self.version(table) + 1
+
+    def changed_values(self, table: str, column: str, old: int, new: int) -> set[Any] | None:
+        """Return the values of a column in the rows that differ between two versions, without Spark.
+
+        Only files that the versions do not share are read. None where it can't be told: an old file is gone, the
+        versions have other columns, or a row has no value.
+        """
+        try:
+            path = self.path(table)
+            before, after = (set(data_files(DeltaTable(path, version=v), path)) for v in (old, new))
+        except DeltaError:
+            return None
+        added, removed = sorted(after - before), sorted(before - after)
+        if not all(Path(file).exists() for file in removed):
+            return None
+        with duckdb.connect() as connection:
+            sides = []
+            for name, files in (("new_rows", added), ("old_rows", removed)):
+                if files:
+                    rows = connection.read_parquet(for_duckdb(files), hive_partitioning=True, union_by_name=True)
+                    connection.register(name, rows)
+                    sides.append(name)
+            if not sides:
+                return set()
+            source = sides[0]
+            if len(sides) == 2:
+                if sorted(connection.table("new_rows").columns) != sorted(connection.table("old_rows").columns):
+                    return None
+                columns = ", ".join(f'"{name}"' for name in connection.table("new_rows").columns)
+                new_, old_ = (f"SELECT {columns} FROM {name}" for name in sides)
+                source = f"(({new_} EXCEPT ALL {old_}) UNION ALL ({old_} EXCEPT ALL {new_}))"
+            values = {row[0] for row in connection.sql(f'SELECT DISTINCT "{column}" FROM {source}').fetchall()}
+        return None if None in values else values
+
+    def replaced_files(
+        self, table: str, old: int, new: int, columns: Sequence[str]
+    ) -> tuple[list[str], list[str]] | None:
+        """Return the data files that only the new, and that only the old of two versions has, without reading them.
+
+        None where rows can't be told from files: an old file is gone, a version has other columns than those named, or
+        rows are deleted within files.
+        """
+        path = self.path(table)
+        sides = []
+        for version in (old, new):
+            try:
+                delta = DeltaTable(path, version=version)
+            except DeltaError:
+                return None
+            names = [field.name for field in delta.schema().fields]
+            if sorted(names) != sorted(columns) or "deletionVectors" in (delta.protocol().reader_features or ()):
+                return None
+            sides.append(set(data_files(delta, path)))
+        added, removed = sorted(sides[1] - sides[0]), sorted(sides[0] - sides[1])
+        return (added, removed) if all(Path(file).exists() for file in removed) else None
+
+    def files_added(self, table: str, version: int) -> list[str]:
+        """Return the names of the data files that a commit added, in the order of the log."""
+        return [Path(unquote(action["path"])).name for action in self._added(table, version)]
+
+    def _added(self, table: str, version: int) -> list[dict[str, Any]]:
+        log = Path(self.path(table)) / "_delta_log" / f"{version:020d}.json"
+        if not log.exists():
+            return []
+        actions = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+        return [action["add"] for action in actions if "add" in action]
