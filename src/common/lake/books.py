@@ -12,6 +12,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shlex
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,7 +23,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ..errors import CloudlakeError
-from .log import is_table
+from .log import data_files, is_table
 from .small import table_lock
 from .tables import Lake
 
@@ -128,8 +130,8 @@ def require_own(lake: Lake, tables: Iterable[str], remedy: str, *, keep: bool = 
 
 def restore_line(lake: Lake, finding: Finding) -> str:
     """Return the line that takes a table back to the version before another program's first commit."""
-    path = lake.path(finding.table)
-    return f"python -c \"from deltalake import DeltaTable; DeltaTable('{path}').restore({finding.good})\""
+    code = f"from deltalake import DeltaTable; DeltaTable({lake.path(finding.table)!r}).restore({finding.good})"
+    return shlex.join([sys.executable, "-c", code])
 
 
 # --- one table ---------------------------------------------------------------------------------------------------
@@ -185,7 +187,7 @@ def _folders(path: str) -> str:
 
 def _with_files(name: str, path: str, mark: Mark) -> tuple[Finding | None, Mark]:
     folders = _folders(path)  # before the look: a file that goes meanwhile is seen the next time
-    gone = [file for file in DeltaTable(path).file_uris() if not Path(file).exists()]
+    gone = [file for file in data_files(DeltaTable(path), path) if not Path(file).exists()]
     if gone:
         what = f"{len(gone)} data file(s) of version {mark.version} are gone, such as {os.path.relpath(gone[0], path)}"
         return Finding(name, "files", what), mark
