@@ -30,6 +30,7 @@ from . import (
     query,
     report,
     rollback,
+    runs,
     serve,
     sql,
     status,
@@ -38,7 +39,7 @@ from . import (
 from .arguments import Parser
 
 COMMANDS = (
-    batch, stream, serve, query, sql, dashboard, report, status, gate, rollback, publish, history, alerts, quarantine, quality,
+    batch, stream, serve, query, sql, dashboard, report, status, runs, gate, rollback, publish, history, alerts, quarantine, quality,
     dictionary, completion,
 )  # fmt: skip
 """The commands, in the order that --help lists them."""

@@ -11,7 +11,8 @@ from rich.table import Table as Grid
 if TYPE_CHECKING:
     from ..runs.steps import StepRecord
 
-STYLES = {"done": "green", "skipped": "dim", "failed": "bold red", "not_run": "yellow"}
+STYLES = {"done": "green", "skipped": "dim", "failed": "bold red", "not_run": "yellow", "interrupted": "bold red",
+          "running": "cyan"}  # fmt: skip
 
 
 class _Console(Console):

@@ -16,6 +16,7 @@ from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.lake.locks import lock_holder, process_lock
 from ..common.project import checkout
 from ..streaming.monitor import heartbeat, kept_apart, lag, landing_warnings, run_folder
+from .record import record_killed
 
 START_SECONDS = 120.0
 STOP_SECONDS = 300.0
@@ -44,7 +45,8 @@ def start_stream(config: Config, master: str | None) -> str:
         raise ConfigurationError(
             "the stream is started in the background by scripts of a checkout; here: cloudlake stream run"
         )
-    with process_lock(config.lake, "stream", "start"):
+    with process_lock(config.lake, "stream", "start") as left:
+        record_killed(config, left)
         before = heartbeat(config.lake).get("run_id")
     log = _fresh_log(config)
     where = ("--lake", str(config.lake.root), "--landing", str(config.landing), "--conf", str(config.conf))

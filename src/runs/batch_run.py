@@ -20,7 +20,7 @@ from ..common.steps import Expected, StepResult
 from . import trust
 from .batch_steps import EVENTS, Options, batch_steps
 from .declaring import declare_all
-from .record import reconciliation, record_step, write_report
+from .record import reconciliation, record_killed, record_step, record_trace, write_report
 from .runner import run_steps, select
 from .steps import Step, StepRecord
 
@@ -63,7 +63,7 @@ def run_batch(config: Config, options: Options, *, on_end: Callable[[StepRecord]
         chosen = _chosen(sessions, config, options, run_id, now, stack)
         sources = [t for t in config.registry.layer("bronze") if t.file and t.name in {step.name for step in chosen}]
         bronze_ingestion.require_deliveries(config, sources, options.snapshot_at, now)
-        stack.enter_context(process_lock(config.lake, "batch", run_id))
+        record_killed(config, stack.enter_context(process_lock(config.lake, "batch", run_id)))
         if options.full_reload and any(step.name == EVENTS for step in chosen):
             _lock_for_reload(config, run_id, stack)
         started = now_utc()
@@ -71,6 +71,7 @@ def run_batch(config: Config, options: Options, *, on_end: Callable[[StepRecord]
         def recorded(record: StepRecord) -> None:
             on_end(record)
             record_step(config.lake, config.registry, run_id, record)
+            record_trace(config.lake, run_id, record)
             if isinstance(record.failure, gates.GateFailed):
                 gates.record_failure(config.lake, config.registry, run_id, record.failure)
 
@@ -129,6 +130,7 @@ def _after_the_books(
         if declared:
             opened.skipped = False
             opened.message = "; ".join([opened.message, *declared])
+        opened.detail = {"asked": _asked(config, options)}  # a run that is killed says here how to go on
         return opened
 
     return [Step("books", (), run), *(replace(step, needs=(*step.needs, "books")) for step in chosen)]

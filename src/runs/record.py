@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
@@ -11,8 +12,12 @@ from typing import Any
 
 from ..common.config import Config
 from ..common.contracts.table import Registry
+from ..common.lake.locks import Holder
 from ..common.lake.tables import Lake
+from ..common.steps import StepResult
 from .steps import StepRecord
+
+JOB_RUNS = "ops.job_runs"
 
 
 def record_step(
@@ -35,7 +40,36 @@ def record_step(
         "error": record.error or None,
         "detail": json.dumps(dict(detail or record.result.detail), sort_keys=True, default=str),
     }
-    lake.append_small([row], registry["ops.job_runs"], {"run_id": run_id})
+    lake.append_small([row], registry[JOB_RUNS], {"run_id": run_id})
+
+
+def record_killed(config: Config, left: Holder | None) -> None:
+    """Note a run that was killed, from what it left in the lock that this process has now, so that it stays known.
+
+    A run that has a row of its own, under the step that stands for the whole, is left as it is.
+    """
+    if left is None or not left.run_id or left.since is None:
+        return
+    step, lake = "run" if left.kind == "batch" else left.kind, config.lake
+    known = []
+    if lake.exists(JOB_RUNS):
+        known = lake.read_small(JOB_RUNS, columns=["step"], filters=[("run_id", "=", left.run_id)])["step"].to_pylist()
+    if step not in known:
+        error = f"process {left.pid} on {left.host} was killed, or its machine went down"
+        record_step(
+            lake, config.registry, left.run_id, StepRecord(step, "interrupted", left.since, None, StepResult(), error)
+        )
+
+
+def record_trace(lake: Lake, run_id: str, record: StepRecord) -> None:
+    """Append the whole trace of a failed step to the run's log, <lake>/logs/<run>.log."""
+    if record.failure is None:
+        return
+    log = lake.root / "logs" / f"{run_id}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("a", encoding="utf-8") as out:
+        out.write(f"{record.step} failed at {_plain(record.ended_at)}:\n")
+        out.writelines(traceback.format_exception(record.failure))
 
 
 def reconciliation(config: Config, run_id: str | None = None) -> list[dict[str, Any]]:

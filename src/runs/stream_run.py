@@ -24,7 +24,7 @@ from ..common.steps import StepResult
 from ..streaming.monitor import Monitor, run_folder
 from ..streaming.pipeline import StreamResult, reload_events, run_continuously, run_once
 from . import trust
-from .record import record_step
+from .record import record_killed, record_step
 from .steps import StepRecord
 
 PID = "stream.pid"
@@ -61,7 +61,8 @@ def run_stream(config: Config, work: Callable[[Sessions, Config, str], StreamRes
         LockedError: another stream runs.
     """
     run_id = new_run_id(now_utc())
-    with process_lock(config.lake, "stream", run_id):
+    with process_lock(config.lake, "stream", run_id) as left:
+        record_killed(config, left)
         started = now_utc()
         result = work(Sessions("cloudlake-stream"), config, run_id)
         trust.close(config)

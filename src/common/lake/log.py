@@ -192,6 +192,25 @@ class Logs:
         )
         return max(values, default=None)
 
+    def least_of_newest(self, table: str, column: str, rows: int) -> Any:
+        """Return a value of a column from which on at least so many of the table's newest rows lie, from file statistics.
+
+        None where the table holds none.
+        """
+        if not self.exists(table):
+            return None
+        actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
+        if f"max.{column}" not in actions.column_names:
+            return None
+        files = zip(*(actions[name].to_pylist() for name in (f"max.{column}", f"min.{column}", "num_records")), strict=True)
+        held, least = 0, []
+        for _, low, records in sorted((file for file in files if file[0] is not None), reverse=True):
+            least.append(low)
+            held += records
+            if held >= rows:
+                break
+        return min(least, default=None)
+
     def has_transaction(self, table: str, transaction: Transaction) -> bool:
         """Tell whether the table has taken this write, or a later one of its app."""
         seen = DeltaTable(self.path(table)).transaction_version(transaction.app)
