@@ -88,6 +88,16 @@ def day(text: str) -> date:
         raise argparse.ArgumentTypeError(f"'{text}' is not a date; write YYYY-MM-DD") from None
 
 
+def month(text: str) -> date:
+    """Read a month; it is its first day."""
+    try:
+        if len(text) != 7:
+            raise ValueError
+        return date.fromisoformat(f"{text}-01")
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a month; write YYYY-MM") from None
+
+
 def moment(text: str) -> datetime:
     """Read a time; without an offset it is UTC."""
     try:

@@ -22,6 +22,7 @@ from . import (
     completion,
     dashboard,
     dictionary,
+    export,
     gate,
     history,
     publish,
@@ -39,8 +40,8 @@ from . import (
 from .arguments import Parser
 
 COMMANDS = (
-    batch, stream, serve, query, sql, dashboard, report, status, runs, gate, rollback, publish, history, alerts, quarantine, quality,
-    dictionary, completion,
+    batch, stream, serve, query, sql, dashboard, report, status, runs, gate, rollback, publish, export, history, alerts, quarantine,
+    quality, dictionary, completion,
 )  # fmt: skip
 """The commands, in the order that --help lists them."""
 

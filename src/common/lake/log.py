@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -118,6 +119,14 @@ class Logs:
     def version(self, table: str) -> int:
         """Return the newest version of a table, -1 where it does not exist yet."""
         return version_of(self.path(table)) if self.exists(table) else -1
+
+    def version_at(self, table: str, moment: datetime) -> int:
+        """Return the newest version of a table that had been committed by a moment, -1 where there was none."""
+        if not self.exists(table):
+            return -1
+        upto = moment.timestamp() * 1000
+        history = DeltaTable(self.path(table), without_files=True).history()
+        return max((int(entry["version"]) for entry in history if entry["timestamp"] <= upto), default=-1)
 
     def commits(self, table: str, after: int = -1) -> list[Commit]:
         """Return a table's commits after a version, oldest first ([] where it does not exist yet)."""

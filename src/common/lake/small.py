@@ -169,11 +169,15 @@ class SmallTables(Logs):
         path = self.path(table)
         return DeltaTable(path, version=version).to_pyarrow_dataset(filesystem=_files_of(path))
 
-    def count(self, table: str, column: str = "", values: Iterable[Any] = ()) -> int:
-        """Return the number of rows, of those with certain values of a column where one is named, without Spark."""
-        if not self.exists(table):
+    def count(self, table: str, column: str = "", values: Iterable[Any] = (), version: int | None = None) -> int:
+        """Return the number of rows, of those with certain values of a column where one is named, without Spark.
+
+        At `version` where one is given; before the first one, -1, there are none.
+        """
+        if version == -1 or not self.exists(table):
             return 0
-        return int(self.dataset(table).count_rows(filter=pc.field(column).isin(list(values)) if column else None))
+        rows = self.dataset(table, version)
+        return int(rows.count_rows(filter=pc.field(column).isin(list(values)) if column else None))
 
     def delete(self, table: str, where: str, note: Mapping[str, Any] | None = None) -> None:
         """Delete the rows that satisfy a SQL condition, without Spark, in one commit."""
