@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .arguments import Commands, Parser, add_command, add_verbs, moment
+from .typed import typed
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid
@@ -73,7 +74,8 @@ def _list(config: Config, arguments: Namespace) -> int:
     print_grids(alerts_grid(found))
     down = sorted({target for row in found for target in row["still_to_tell"]})
     if down:
-        print(f"still to be told: {', '.join(down)}; cloudlake alerts resend delivers now and says what is wrong")
+        said = f"still to be told: {', '.join(down)}; cloudlake alerts resend delivers now and says what is wrong"
+        print(typed(said, arguments))
     return 0
 
 

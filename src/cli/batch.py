@@ -8,6 +8,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from .arguments import Commands, Parser, add_command, day, moment, positive, require_java, require_writable
+from .typed import typed
 
 if TYPE_CHECKING:
     from ..common.config import Config
@@ -71,20 +72,26 @@ def run(config: Config, arguments: Namespace) -> int:
         for step, plan in plan_batch(config, options):
             print(f"  {step:36} {plan}")
         return 0
-    return run_and_show(config, options, arguments.verbose)
+    return run_and_show(config, options, arguments)
 
 
-def run_and_show(config: Config, options: Options, verbose: bool) -> int:
-    """Run the batch pipeline, show each step as it ends and the whole at last, and return the run's exit code."""
+def run_and_show(config: Config, options: Options, arguments: Namespace) -> int:
+    """Run the batch pipeline, show each step as it ends and the whole at last, and return the run's exit code.
+
+    Args:
+        config: the lake and its contracts.
+        options: what the run does.
+        arguments: those of the command: the folders that it names, and whether traces are shown.
+    """
     from ..runs.batch_run import run_batch
 
     def on_end(record: StepRecord) -> None:
-        if verbose and record.failure is not None:
+        if arguments.verbose and record.failure is not None:
             traceback.print_exception(record.failure)
-        print(_progress(record), file=sys.stderr, flush=True)
+        print(typed(_progress(record), arguments), file=sys.stderr, flush=True)
 
     ran = run_batch(config, options, on_end=on_end)
-    _show(ran)
+    _show(ran, arguments)
     return ran.exit_code
 
 
@@ -93,13 +100,13 @@ def _progress(record: StepRecord) -> str:
     return f"{record.status:8} {record.step:36} {record.seconds:6.1f} s  {what}".rstrip()
 
 
-def _show(ran: Run) -> None:
+def _show(ran: Run, arguments: Namespace) -> None:
     from .tables import print_grids, reconciliation_grid, steps_grid
 
-    grids = [steps_grid(ran.records)]
+    grids = [steps_grid(ran.records, lambda note: typed(note, arguments))]
     if ran.reconciliation:
         grids.append(reconciliation_grid(ran.reconciliation, "Where every record went in this run"))
     print_grids(*grids)
     print(f"run {ran.run_id} {ran.whole.status} in {ran.whole.seconds:.1f} s; report: {ran.report}")
     for record in ran.failed:
-        print(f"error: {record.step}: {record.error}", file=sys.stderr)
+        print(typed(f"error: {record.step}: {record.error}", arguments), file=sys.stderr)

@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from .arguments import Commands, Parser, add_command
+from .typed import typed
 
 if TYPE_CHECKING:
     from ..common.config import Config
@@ -27,5 +28,6 @@ def run(config: Config, arguments: Namespace) -> int:
 
     rule = arguments.rule
     for row in gates.accept(config.lake, config.registry, arguments.run_id, rule, arguments.reason):
-        print(f"accepted: {row['table']} {row['subject']} ({rule}); scripts/run_batch_pipeline.sh takes it now")
+        said = f"accepted: {row['table']} {row['subject']} ({rule}); scripts/run_batch_pipeline.sh takes it now"
+        print(typed(said, arguments))
     return 0

@@ -13,6 +13,7 @@ import select
 import sys
 import time
 import traceback
+from argparse import Namespace
 from collections.abc import Sequence
 
 from ..common.errors import CloudlakeError, explain_failure
@@ -38,6 +39,7 @@ from . import (
     stream,
 )
 from .arguments import Parser
+from .typed import typed
 
 COMMANDS = (
     batch, stream, serve, query, sql, dashboard, report, status, runs, gate, rollback, publish, export, history, alerts, quarantine,
@@ -63,10 +65,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ["TZ"] = "UTC"
     time.tzset()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    options = Namespace()
     try:
-        return _run(arguments)
+        return _run(arguments, options)
     except CloudlakeError as error:
-        print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
+        said = typed(str(error), options)
+        print("\n".join(f"error: {line}" for line in said.splitlines()), file=sys.stderr)
         if "--verbose" in arguments:
             traceback.print_exc()
         return error.exit_code
@@ -78,12 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             return READER_LEFT
         if "--verbose" in arguments:
             traceback.print_exc()
-        print(f"error: {explain_failure(error)}", file=sys.stderr)
+        print(f"error: {typed(explain_failure(error), options)}", file=sys.stderr)
         return 1
 
 
-def _run(arguments: Sequence[str]) -> int:
-    options = build_parser().parse_args(arguments)
+def _run(arguments: Sequence[str], options: Namespace) -> int:
+    build_parser().parse_args(arguments, options)
     from ..common.config import load_config
 
     config = load_config(options.conf, options.lake, options.landing)

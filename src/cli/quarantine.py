@@ -160,7 +160,7 @@ def _replay(config: Config, arguments: Namespace) -> int:
         print("nothing to replay")
         return 0
     entered = replay_refused(config, waiting, named if arguments.file else {})
-    exit_code = run_and_show(config, entered.rest, arguments.verbose)
+    exit_code = run_and_show(config, entered.rest, arguments)
     return max(exit_code, _report(config, waiting, entered.refused, bool(arguments.file)))
 
 

@@ -6,6 +6,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING
 
 from .arguments import Commands, Parser, add_command
+from .typed import typed
 
 if TYPE_CHECKING:
     from ..common.config import Config
@@ -27,8 +28,9 @@ def run(config: Config, arguments: Namespace) -> int:
     with process_lock(config.lake, "batch", new_run_id(now_utc())):
         left, target = publication.rollback(config, arguments.to)
     print(f"in force: {len(target.tables)} tables of run {target.run_id}, published {target.published_at}")
-    print(f"left:     run {left.run_id}; to return to it: cloudlake rollback --to {left.run_id}")
-    print(
+    said = (
+        f"left:     run {left.run_id}; to return to it: cloudlake rollback --to {left.run_id}\n"
         "The served tables follow with scripts/run_serving_layer.sh; the next run that builds something publishes anew."
     )
+    print(typed(said, arguments))
     return 0

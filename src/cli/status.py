@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.clock import spoken_age
 from .arguments import Commands, Parser, add_command
+from .typed import typed
 
 if TYPE_CHECKING:
     from ..common.config import Config
@@ -31,12 +32,14 @@ def run(config: Config, arguments: Namespace) -> int:
     if arguments.json:
         print(json.dumps(found, indent=2, default=str))
     else:
-        _show(found)
+        _show(found, arguments)
     return 1 if arguments.check and found["problems"] else 0
 
 
-def _show(found: Mapping[str, Any]) -> None:
+def _show(found: Mapping[str, Any], arguments: Namespace) -> None:
     """Print the state for people: problems first."""
+    from rich.markup import escape
+
     from .alerts import alerts_grid
     from .stream import lines
     from .tables import STYLES, console, grid, print_grids, reconciliation_grid
@@ -44,7 +47,7 @@ def _show(found: Mapping[str, Any]) -> None:
     out = console()
     out.print(f"[bold]cloudlake[/] {found['lake']}  {found['now']}", highlight=False)
     for problem in found["problems"]:
-        out.print(f"[bold red]![/] {problem}", highlight=False)
+        out.print(f"[bold red]![/] {escape(typed(problem, arguments))}", highlight=False)
     if not found["problems"]:
         out.print("[green]Nothing is wrong.[/]")
     for name, holder in found["locks"].items():
@@ -53,7 +56,7 @@ def _show(found: Mapping[str, Any]) -> None:
                 f"{name} is running: process {holder.get('pid')}, run {holder.get('run_id')}, since {holder.get('since')}"
             )
     for line in lines(found["stream"]):
-        out.print(line, highlight=False)
+        out.print(escape(typed(line, arguments)), highlight=False)
     publication = found["publication"]
     if publication["run_id"]:
         out.print(
@@ -87,7 +90,8 @@ def _show(found: Mapping[str, Any]) -> None:
         parts = [f"{kind} {', '.join(row[kind])}" for kind in ("new", "missing", "retyped") if row[kind]]
         parts += [f"'{delivered}' kept as {name}" for delivered, name in row.get("renamed", {}).items()]
         parts += [f"{row['not_text']} row(s) hold what is no {row['encoding']} text"] if row.get("not_text") else []
-        out.print(f"Columns of {row['path']} differ from conf/: {'; '.join(parts)}", highlight=False)
+        parts += ["its last line has no line end"] if row.get("open_ended") else []
+        out.print(escape(f"Columns of {row['path']} differ from conf/: {'; '.join(parts)}"), highlight=False)
     if found["open_quarantine"]:
         counts = ", ".join(f"{name} {count}" for name, count in found["open_quarantine"].items())
         out.print(f"Open in quarantine: {counts}", highlight=False)

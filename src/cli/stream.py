@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.clock import spoken_age
 from .arguments import Commands, Parser, add_command, require_java, require_writable
+from .typed import typed
 
 if TYPE_CHECKING:
     from ..common.config import Config
@@ -72,9 +73,9 @@ def _status(config: Config, arguments: Namespace) -> int:
     from ..runs.background import stream_state
 
     found = stream_state(config, now_utc())
-    print("\n".join(lines(found)))
+    print(typed("\n".join(lines(found)), arguments))
     if found["problem"]:
-        print(f"error: {found['problem']}", file=sys.stderr)
+        print(typed(f"error: {found['problem']}", arguments), file=sys.stderr)
     return 0 if found["running"] and not found["problem"] else 1
 
 
@@ -82,7 +83,7 @@ def _once(config: Config, arguments: Namespace) -> int:
     from ..runs.stream_run import run_stream, take_once
 
     _require_all(config)
-    return _show(run_stream(config, take_once))
+    return _show(run_stream(config, take_once), arguments)
 
 
 def _run(config: Config, arguments: Namespace) -> int:
@@ -96,16 +97,17 @@ def _run(config: Config, arguments: Namespace) -> int:
     print(f"streaming from {config.landing / config.stream.events.folder}; stop with Ctrl-C", file=sys.stderr)
 
     def warn(warning: str) -> None:
-        print(f"warning: {warning}", file=sys.stderr, flush=True)
+        print(typed(f"warning: {warning}", arguments), file=sys.stderr, flush=True)
 
     return _show(
-        run_stream(config, lambda sessions, config, run_id: serve_stream(sessions, config, run_id, stop, warn))
+        run_stream(config, lambda sessions, config, run_id: serve_stream(sessions, config, run_id, stop, warn)),
+        arguments,
     )
 
 
-def _show(result: StreamResult) -> int:
+def _show(result: StreamResult, arguments: Namespace) -> int:
     for warning in result.warnings:
-        print(f"warning: {warning}", file=sys.stderr)
+        print(typed(f"warning: {warning}", arguments), file=sys.stderr)
     print(
         f"stream: {result.landed:,} lines landed = {result.accepted:,} accepted + {result.quarantined:,} quarantined "
         f"+ {result.duplicates:,} duplicates, in {result.micro_batches} micro-batch(es), {result.seconds:.1f} s"

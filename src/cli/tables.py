@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table as Grid
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def grid(title: str, *columns: str) -> Grid:
     return Grid(*columns, title=title, title_justify="left")
 
 
-def steps_grid(records: Sequence[StepRecord]) -> Grid:
-    """Return the table of a run's steps."""
+def steps_grid(records: Sequence[StepRecord], said: Callable[[str], str]) -> Grid:
+    """Return the table of a run's steps; `said` gives a note the form that people read."""
     grid = Grid(title="Steps", title_justify="left", header_style="bold")
     grid.add_column("step", no_wrap=True)
     grid.add_column("status", no_wrap=True)
@@ -46,7 +47,7 @@ def steps_grid(records: Sequence[StepRecord]) -> Grid:
         result = record.result
         numbers = [f"{n:,}" if n else "" for n in (result.rows_in, result.rows_out, result.quarantined)]
         status = f"[{STYLES.get(record.status, '')}]{record.status}[/]"
-        grid.add_row(record.step, status, *numbers, f"{record.seconds:.1f}", record.error or result.message)
+        grid.add_row(record.step, status, *numbers, f"{record.seconds:.1f}", escape(said(record.error or result.message)))
     return grid
 
 

@@ -65,6 +65,12 @@ class Times(_Settings):
         return self
 
 
+class Landing(_Settings):
+    """What a file that lands may be."""
+
+    most_unpacked_mb: int = Field(ge=1)
+
+
 class Schedule(_Settings):
     """The nightly run."""
 
@@ -168,6 +174,7 @@ class LakeSettings(_Settings):
     parallel: int = Field(ge=1, le=32)
     snapshot_deletes_limit: float = Field(ge=0, le=1)
     times: Times
+    landing: Landing
     commit_conflicts: CommitConflicts
     definitions: Definitions
     quality: Quality

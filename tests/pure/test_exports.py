@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,26 @@ def test_no_address_stands_in_the_log_of_bronze(config: Config) -> None:
     assert ingest(config, users).rows_out == 2
     log = Path(config.lake.path("bronze.users")) / "_delta_log"
     assert not [path for path in log.iterdir() if path.is_file() and b"someone@" in path.read_bytes()]
+
+
+def test_a_last_line_without_an_end_is_taken_and_told(config: Config, surveys: Table) -> None:
+    land(config, "2025-09-01/nps_surveys.csv", HEADER + ROW + ROW.replace(b"07-01", b"07-02").rstrip())
+    land(config, "2025-09-02/nps_surveys.csv", HEADER + ROW.replace(b"\n", b"\r\n"))
+    done = ingest(config, surveys)
+    assert done.rows_out == 3
+    assert done.message.startswith("2025-09-01/nps_surveys.csv: its last line has no line end") and done.message.count(".csv") == 1
+    drifts = {row["path"][:10]: json.loads(row["drift"]) for row in config.lake.rows("ops.landed_files")}
+    assert drifts["2025-09-01"].get("open_ended") and "open_ended" not in drifts["2025-09-02"]
+
+
+def test_an_archive_that_holds_more_than_conf_lets_it_is_refused_and_unpacked_no_further() -> None:
+    packed = gzip.compress(HEADER + ROW * 500)
+    whole = len(HEADER + ROW * 500)
+    assert len(ingestion.unpacked(packed, whole)) == whole
+    with pytest.raises(FileRefusedError, match=r"unpack to more than .* \(landing.most_unpacked_mb in conf/lake.yaml\)"):
+        ingestion.unpacked(packed, whole - 1)
+    bomb = gzip.compress(b"0" * (1 << 20)) * 512
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(FileRefusedError):
+        ingestion.unpacked(bomb, 1 << 20)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10

@@ -39,6 +39,8 @@ class Export:
     """Rows that are refused because a cell is no text."""
     where: str = ""
     """Where the first of them is."""
+    is_open_ended: bool = False
+    """The last row has no line end, as some programs write it, and as a file looks that was cut within its last cell."""
 
     @property
     def columns(self) -> list[str]:
@@ -78,7 +80,8 @@ def read_export(content: bytes, table: Table, held: Collection[str] = ()) -> Exp
             "its rows apart"
         )
     rows = pa.concat_tables(parts) if parts else _as_table([], names)
-    return Export(rows, renamed, not_text, where if not_text else "")
+    is_open_ended = rows.num_rows > 0 and not data.rstrip(b"\0").endswith((b"\n", b"\r"))
+    return Export(rows, renamed, not_text, where if not_text else "", is_open_ended)
 
 
 @dataclass(frozen=True)

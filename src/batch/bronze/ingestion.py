@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import io
 import json
 import re
 import zlib
@@ -114,12 +115,34 @@ def identify(
     return file, content
 
 
-def opened(file: LandedFile, content: bytes, table: Table, held: Iterable[str]) -> LandedFile:
+def most_unpacked(config: Config) -> int:
+    """Return the bytes that a packed file may hold."""
+    return config.settings.landing.most_unpacked_mb << 20
+
+
+def unpacked(content: bytes, most_bytes: int) -> bytes:
+    """Return what a gzip archive holds.
+
+    Raises:
+        FileRefusedError: it holds more than `most_bytes`; no more than that is ever unpacked.
+        OSError, EOFError, zlib.error: it is cut or damaged.
+    """
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as archive:
+        plain = archive.read(most_bytes + 1)
+        if len(plain) > most_bytes:
+            raise FileRefusedError(
+                f"its {len(content):,} bytes unpack to more than {most_bytes:,} (landing.most_unpacked_mb in conf/lake.yaml); "
+                "raise that if the file is right, and the memory suffices for several times as much"
+            )
+    return plain
+
+
+def opened(file: LandedFile, content: bytes, table: Table, held: Iterable[str], most_bytes: int) -> LandedFile:
     """Return a file with what it holds, or with the reason why it can't be taken."""
     if file.reason:
         return file
     try:
-        plain = gzip.decompress(content) if file.path.endswith(".gz") else content
+        plain = unpacked(content, most_bytes) if file.path.endswith(".gz") else content
         return replace(file, export=read_export(plain, table, list(held)))
     except FileRefusedError as error:
         return replace(file, reason=str(error))
@@ -139,6 +162,8 @@ def drift_of(file: LandedFile, table: Table) -> dict[str, Any]:
         drift["renamed"] = dict(file.export.renamed)
     if file.export and file.export.not_text:
         drift |= {"not_text": file.export.not_text, "encoding": table.dialect.encoding}
+    if file.export and file.export.is_open_ended:
+        drift["open_ended"] = True
     return drift
 
 
@@ -213,7 +238,7 @@ def _examined(
         if before is not None and before["sha256"] == file.sha256 and not _may_differ_now(before, table):
             found.append((file, False))
             continue
-        file = opened(file, content, table, held)
+        file = opened(file, content, table, held, most_unpacked(config))
         same = before is not None and (before["sha256"], before["reason"] or "") == (file.sha256, file.reason)
         found.append((file, not (same and file.reason)))
     return found
@@ -327,6 +352,11 @@ def _remarks(files: Iterable[LandedFile], table: Table) -> str:
         f"{file.path}: {file.export.not_text} row(s) hold what is no text, the first in {file.export.where}"
         for file in files
         if file.export and file.export.not_text
+    ]
+    parts += [
+        f"{file.path}: its last line has no line end; was the file cut there, then that row's last cell is not whole"
+        for file in files
+        if file.export and file.export.is_open_ended
     ]
     return "; ".join(parts)
 

@@ -18,7 +18,7 @@ from ...common.errors import CloudlakeError
 from ...common.lake.books import NEW, Books, Finding
 from ...common.lake.small import Revision
 from ...common.quality.quarantine import ENTRY
-from .ingestion import LandedFile, identify, opened, stamped
+from .ingestion import LandedFile, identify, most_unpacked, opened, stamped
 
 LANDED = "ops.landed_files"
 _KEY = ("_source_file", "_source_sha256", "_run_id")
@@ -74,5 +74,5 @@ def _landed(config: Config, table: Table, row: Mapping[str, Any]) -> LandedFile 
     if file.sha256 != row["sha256"]:
         return None
     dated = replace(file, modified_at=row["modified_at"], snapshot_at=row["snapshot_at"], reason="")
-    file = opened(dated, content, table, ())
+    file = opened(dated, content, table, (), most_unpacked(config))
     return file if file.export is not None else None
