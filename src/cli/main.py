@@ -8,6 +8,7 @@ imported when it runs, so that `cloudlake --help` answers at once.
 
 from __future__ import annotations
 
+import gc
 import os
 import select
 import sys
@@ -87,10 +88,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: Sequence[str], options: Namespace) -> int:
-    build_parser().parse_args(arguments, options)
-    from ..common.config import load_config
+    gc.disable()  # what is loaded here stays: to look for garbage among it takes a tenth of a short command
+    try:
+        build_parser().parse_args(arguments, options)
+        from ..common.config import load_config
 
-    config = load_config(options.conf, options.lake, options.landing)
+        config = load_config(options.conf, options.lake, options.landing)
+    finally:
+        gc.enable()
     exit_code: int = options.run(config, options)
     sys.stdout.flush()
     return exit_code

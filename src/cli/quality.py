@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import webbrowser
 from argparse import Namespace
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -125,5 +124,7 @@ def _open_docs(path: Path) -> int:
         )
     print(path)
     if sys.stdout.isatty():
+        import webbrowser
+
         webbrowser.open(path.as_uri())
     return 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
+import os
 from datetime import UTC, datetime
 
 
 def new_run_id(now: datetime) -> str:
     """Return an id that sorts by time and is never given twice."""
-    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    return f"{now:%Y%m%dT%H%M%SZ}-{os.urandom(3).hex()}"
 
 
 def now_utc() -> datetime:

@@ -13,7 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from .config import Config
-from .contracts.room import arrow_in_declared_types
+from .contracts.arrow_room import arrow_in_declared_types
 from .contracts.schemas import arrow_schema, as_declared
 from .contracts.table import Table
 from .lake.duck import connected

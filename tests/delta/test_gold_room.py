@@ -21,7 +21,8 @@ from cloudlake.batch.gold import (
     usage_marts,
 )
 from cloudlake.common.config import load_config
-from cloudlake.common.contracts.room import arrow_in_declared_types, in_declared_types, numbers_named
+from cloudlake.common.contracts.arrow_room import arrow_in_declared_types
+from cloudlake.common.contracts.room import in_declared_types, numbers_named
 from cloudlake.common.contracts.schemas import arrow_schema
 from cloudlake.common.contracts.table import Table
 from cloudlake.common.errors import QualityGateError

@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import date
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -158,6 +159,18 @@ def test_csv_holds_no_formula_and_every_digit() -> None:
     assert read[1][1:] == ["-12345678901234567890.123456", "-5"]
 
 
+def test_a_small_number_has_no_exponent_whatever_its_scale() -> None:
+    columns = {f"s{scale}": pa.array([Decimal(1).scaleb(-scale), Decimal(0), None], pa.decimal128(30, scale)) for scale in (0, 6, 7, 12)}
+    rows = pa.table(columns | {"day": [date(2025, 1, 31), None, date(1, 1, 1)], "n": [10**18, -1, None]})
+    assert serialised(rows, "csv").decode().splitlines()[1:] == [
+        "1,0.000001,0.0000001,0.000000000001,2025-01-31,1000000000000000000",
+        "0,0.000000,0.0000000,0.000000000000,,-1",
+        ",,,,0001-01-01,",
+    ]
+    first = '{"s0": 1, "s6": 0.000001, "s7": 0.0000001, "s12": 0.000000000001, "day": "2025-01-31", "n": 1000000000000000000}'
+    assert serialised(rows, "json").decode().splitlines()[0] == f"[{first},"
+
+
 def test_json_keeps_every_digit_and_has_no_number_that_is_none() -> None:
     small = Decimal("0.000000001")
     rows = pa.table({"d": pa.array([small, None], pa.decimal128(30, 9)), "x": [float("nan"), 0.1], "t": ['"\n', "ü"]})
@@ -215,6 +228,18 @@ def test_a_reader_that_leaves_ends_a_long_answer_without_a_word(config: Config) 
         done.stdout.close()
         assert done.stderr.read() == b""
     assert done.returncode in (0, 141)
+
+
+def test_a_question_imports_nothing_that_it_does_not_need(config: Config, tmp_path: Path) -> None:
+    heavy = ("pyspark", "pandas", "rich", "tenacity", "asyncio", "pyarrow.compute", "pyarrow.dataset", "jinja2", "great_expectations")
+    code = (
+        "import sys\nfrom cloudlake.cli.main import main\n"
+        f"done = main(['query', 'customer', 'org_a', '--lake', {str(config.lake.root)!r}, '--format', 'csv'])\n"
+        f"print('ended:', done, sorted(set({heavy!r}) & set(sys.modules)))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / ".typing")}
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True).stdout
+    assert said.endswith("ended: 0 []\n")
 
 
 def test_the_shells_complete_queries_and_filters(config: Config, capfd: pytest.CaptureFixture[str]) -> None:

@@ -1,6 +1,6 @@
 """Room for numbers: what does not fit the type that a contract declares is refused by name, never NULL, never a bare error.
 
-Spark raises on such a cast without saying of which table, row or column; DuckDB and Arrow likewise.
+Spark raises on such a cast without saying of which table, row or column; Arrow likewise (`arrow_room`).
 """
 
 from __future__ import annotations
@@ -9,20 +9,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import reduce
 
-import pyarrow as pa
 from pyspark.errors import PySparkException
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import ArrayType, DataType, DecimalType, IntegralType, MapType, StructType
 
 from ..errors import QualityGateError
-from .schemas import arrow_schema, spark_schema
+from .arrow_room import NO_ROOM, REMEDY
+from .schemas import spark_schema
 from .table import Table
 
-_NO_ROOM = "which has no room in"
-_REMEDY = (
-    "the table was not replaced; find what it is made from and correct it at its source, or widen the type in conf/"
-)
 _OVERFLOWS = ("NUMERIC_VALUE_OUT_OF_RANGE", "ARITHMETIC_OVERFLOW", "CAST_OVERFLOW", "BINARY_ARITHMETIC_OVERFLOW")
 _DIGITS = {"tinyint": 3, "smallint": 5, "int": 10, "bigint": 19}
 
@@ -40,7 +36,7 @@ def in_declared_types(rows: DataFrame, table: Table) -> DataFrame:
         if not _always_fits(found, wanted):
             told = F.concat(
                 F.lit(f"{table.name}: {name} of "), key, F.lit(" is "), F.coalesce(F.col(name).cast("string"), F.lit("")),
-                F.lit(f", {_NO_ROOM} {wanted.simpleString()}"),
+                F.lit(f", {NO_ROOM} {wanted.simpleString()}"),
             )  # fmt: skip
             value = F.when(_lacks_room(F.col(name), found, wanted), F.raise_error(told).cast(wanted)).otherwise(value)
         columns.append(value.alias(name))
@@ -58,45 +54,14 @@ def numbers_named(table: Table) -> Iterator[None]:
         yield
     except PySparkException as error:
         text = str(error)
-        line = next((line for line in text.splitlines() if _NO_ROOM in line), "")
+        line = next((line for line in text.splitlines() if NO_ROOM in line), "")
         if line:
             told = line[line.index(table.name) :].partition(" SQLSTATE")[0]
-            raise QualityGateError(f"{told}; {_REMEDY}") from error
+            raise QualityGateError(f"{told}; {REMEDY}") from error
         if any(sign in text for sign in _OVERFLOWS):
             first = next(line for line in text.splitlines() if any(sign in line for sign in _OVERFLOWS))
-            raise QualityGateError(
-                f"{table.name}: a number on the way to it has no room: {first}; {_REMEDY}"
-            ) from error
+            raise QualityGateError(f"{table.name}: a number on the way to it has no room: {first}; {REMEDY}") from error
         raise
-
-
-def arrow_in_declared_types(rows: pa.Table, table: Table) -> pa.Table:
-    """Return the columns of the contract in its types.
-
-    Raises:
-        QualityGateError: a number has no room; with the table, the key, the column and the number.
-    """
-    schema = arrow_schema(table)
-    rows = rows.select(table.column_names)
-    for field in schema:
-        try:
-            rows[field.name].cast(field.type)
-        except pa.ArrowInvalid:
-            _refuse_first(rows, table, field)
-    return rows.cast(schema)
-
-
-def _refuse_first(rows: pa.Table, table: Table, field: pa.Field) -> None:
-    for index in range(rows.num_rows):
-        try:
-            rows[field.name].slice(index, 1).cast(field.type)
-        except pa.ArrowInvalid as error:
-            row = rows.select([*table.key, field.name]).slice(index, 1).to_pylist()[0]
-            key = ", ".join(f"{name} {row[name]}" for name in table.key)
-            declared = table.columns[field.name].type
-            raise QualityGateError(
-                f"{table.name}: {field.name} of ({key}) is {row[field.name]}, {_NO_ROOM} {declared}; {_REMEDY}"
-            ) from error
 
 
 def _key_text(table: Table) -> Column:

@@ -285,9 +285,9 @@ def fold(text: str) -> str:
     return re.sub(r"[\s_\-]+", "", text).lower()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Registry:
-    """All tables and domains of conf/, by name."""
+    """All tables and domains of conf/, by name; as long as it lives, equal to itself only."""
 
     tables: Mapping[str, Table]
     domains: Mapping[str, Domain]

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from deltalake.exceptions import CommitFailedError
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
 
 T = TypeVar("T")
 
@@ -22,6 +21,8 @@ class Conflicts:
 
     def retried(self, write: Callable[[], T]) -> T:
         """Read, decide and commit: all of it again where another commit came between; its last error where that lasts."""
+        from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_random_exponential
+
         again = Retrying(
             stop=stop_after_attempt(self.attempts),
             wait=wait_random_exponential(self.first_seconds, self.max_seconds),

@@ -13,7 +13,6 @@ from urllib.parse import unquote
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
@@ -242,6 +241,8 @@ class Logs:
 
     def files_holding(self, table: str, column: str, value: Any) -> list[str]:
         """Return the data files, for DuckDB, whose statistics do not rule out that the column holds the value."""
+        import pyarrow.compute as pc
+
         actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
         low, high = (actions.column(f"{end}.{column}") for end in ("min", "max"))
         ruled_out = pc.fill_null(pc.or_(pc.greater(low, value), pc.less(high, value)), False)

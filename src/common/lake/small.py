@@ -17,12 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, write_deltalake
 from deltalake import Transaction as AppTransaction
 from deltalake.exceptions import CommitFailedError
-from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
-from pyarrow.parquet import filters_to_expression
 
 from ..contracts.schemas import arrow_schema, as_declared, bare, delta_schema
 from ..contracts.table import Table
@@ -32,6 +29,7 @@ from .log import Logs, Transaction, is_table, version_of
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
+    from pyarrow.fs import SubTreeFileSystem
 
 CONFLICTS = Conflicts()
 
@@ -81,6 +79,8 @@ def read_small_path(
         return delta.to_pyarrow_table(columns=wanted, filters=list(filters), filesystem=files)
     except pa.ArrowNotImplementedError:
         # delta-rs writes text that it has changed as string_view, for which Arrow's scan has no comparison.
+        from pyarrow.parquet import filters_to_expression
+
         needed = list(dict.fromkeys([*wanted, *(name for name, _, _ in filters)])) if wanted else None
         rows = delta.to_pyarrow_table(columns=needed, filesystem=files).filter(filters_to_expression(list(filters)))
         return rows.select(wanted) if wanted else rows
@@ -90,6 +90,8 @@ def _files_of(path: str) -> SubTreeFileSystem:
     """Return the table's folder as Arrow sees it. delta-rs's own view is written in Python: Arrow's threads call it even
     while the interpreter ends, and a short command then dies after it has done its work.
     """
+    from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
+
     return SubTreeFileSystem(path, LocalFileSystem())
 
 
@@ -176,6 +178,8 @@ class SmallTables(Logs):
         """
         if version == -1 or not self.exists(table):
             return 0
+        import pyarrow.compute as pc
+
         rows = self.dataset(table, version)
         return int(rows.count_rows(filter=pc.field(column).isin(list(values)) if column else None))
 
@@ -202,6 +206,8 @@ class SmallTables(Logs):
         told = pa.Table.from_pylist([dict(row) for row in changes], pa.schema([schema.field(n) for n in changes[0]]))
 
         def changed(kept: pa.Table) -> Revision:
+            import pyarrow.compute as pc
+
             place = pc.index_in(kept[key], value_set=told[key].combine_chunks())
             rows, place = kept.filter(pc.is_valid(place)), place.drop_null()
             for name in told.column_names:

@@ -59,7 +59,8 @@ def answer(reader: Reader, name: str, filters: Mapping[str, Any] | None = None) 
     known = {**given, "as_of": reader.as_of, "load_id": reader.publication.load_id}
     found = reader.run(query.sql, {key: value for key, value in known.items() if key in wanted})
     schema = pa.schema([(column.name, arrow_type(column.type)) for column in query.columns.values()])
-    table = found.select(schema.names).cast(schema)
+    # A reader's cast is the table's; the table's own waits for all of pyarrow.compute to be imported.
+    table = found.select(schema.names).to_reader().cast(schema).read_all()
     hint = None if table.num_rows else _empty_hint(reader, query, given)
     return Answer(query, table, reader.publication, reader.as_of, given, hint)
 

@@ -131,6 +131,11 @@ def tables_of(sql: str) -> set[str]:
     return set(re.findall(r"\b(?:gold|serving|silver|speed|quarantine|ops)\.[a-z_][a-z0-9_]*", sql))
 
 
+def _changed(path: Path) -> int:
+    """Return when a file was last changed, so that what was read of it is kept until then."""
+    return path.stat().st_mtime_ns if path.exists() else 0
+
+
 @lru_cache(maxsize=8)
 def _content(path: Path, changed: int) -> Any:
     return read_yaml(path)
@@ -142,8 +147,12 @@ def load_queries(conf: Path, registry: Registry) -> Declarations:
     Raises:
         ConfigurationError: with every fault of the file, one a line.
     """
-    path = conf / FILE
-    content = _content(path, path.stat().st_mtime_ns if path.exists() else 0) or {}
+    return _checked(conf / FILE, _changed(conf / FILE), registry)
+
+
+@lru_cache(maxsize=8)
+def _checked(path: Path, changed: int, registry: Registry) -> Declarations:
+    content = _content(path, changed) or {}
     faults: list[str] = []
     values = dict(_read(content.get("values"), Values, "values.", faults))
     limits = dict(_read({"limits": content.get("limits")}, Limits, "", faults))
@@ -170,7 +179,7 @@ def declared_filters(conf: Path) -> dict[str, tuple[str, list[str], bool]]:
     Looks at conf/queries.yaml alone and believes it: for help and completion, before the tables' contracts are loaded.
     """
     found: dict[str, tuple[str, list[str], bool]] = {}
-    for query, body in ((read_yaml(conf / FILE) or {}).get("queries") or {}).items():
+    for query, body in ((_content(conf / FILE, _changed(conf / FILE)) or {}).get("queries") or {}).items():
         for name, part in (body.get("filters") or {}).items():
             meaning, takers, is_positional = found.get(name, (part.get("description", ""), [], False))
             found[name] = (meaning, [*takers, query], is_positional or bool(part.get("positional")))

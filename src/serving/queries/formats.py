@@ -23,6 +23,8 @@ from .answering import Answer
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _SPECIAL = re.compile(r'[",\r\n]')
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_LARGEST_PLAIN_SCALE = 6
+"""Of a decimal with more places, Arrow writes a small value with an exponent."""
 _LONGEST_WIDE_ROW = 10
 """One row of more columns is shown as a list of its columns."""
 
@@ -31,9 +33,30 @@ def _columns(rows: pa.Table) -> list[list[Any]]:
     return [column.to_pylist(maps_as_pydicts="strict") for column in rows.columns]
 
 
+def _columns_as_text(
+    rows: pa.Table, is_plain: Callable[[pa.DataType], bool], text: Callable[[Any], str]
+) -> list[list[str | None]]:
+    """Return each column as texts: of plain types by Arrow, which is quick and leaves NULL as None, of others by `text`."""
+    plain = [is_plain(field.type) for field in rows.schema]
+    fields = [field.with_type(pa.string()) if one else field for field, one in zip(rows.schema, plain, strict=True)]
+    columns = _columns(rows.to_reader().cast(pa.schema(fields)).read_all())
+    return [column if one else [text(value) for value in column] for column, one in zip(columns, plain, strict=True)]
+
+
+def _is_plain_number(kind: pa.DataType) -> bool:
+    """Tell whether Arrow writes a type's values with all their digits and no exponent."""
+    is_short = pa.types.is_decimal(kind) and 0 <= kind.scale <= _LARGEST_PLAIN_SCALE
+    return bool(pa.types.is_integer(kind) or is_short)
+
+
+def _is_plain_cell(kind: pa.DataType) -> bool:
+    return _is_plain_number(kind) or bool(pa.types.is_date(kind))
+
+
 def to_csv(rows: pa.Table) -> bytes:
     """Return rows as CSV with a header; a text that a spreadsheet would take for a formula gets an apostrophe."""
-    cells = [[_quoted(_csv_cell(value)) for value in column] for column in _columns(rows)]
+    columns = _columns_as_text(rows, _is_plain_cell, lambda value: _quoted(_csv_cell(value)))
+    cells = [[cell or "" for cell in column] for column in columns]
     head = [_quoted(_harmless(name)) for name in rows.column_names]
     return "".join(f"{','.join(line)}\n" for line in [head, *zip(*cells, strict=True)]).encode()
 
@@ -83,22 +106,13 @@ def to_json_text(value: Any) -> str:
 def to_json(rows: pa.Table) -> bytes:
     """Return rows as a JSON array with an object for each, a line each."""
     names = [json.dumps(name, ensure_ascii=False) for name in rows.column_names]
-    cells = [_json_cells(field.type, column) for field, column in zip(rows.schema, _columns(rows), strict=True)]
+    cells = [[cell or "null" for cell in column] for column in _columns_as_text(rows, _is_plain_number, to_json_text)]
     lines = (
         "{" + ", ".join(f"{name}: {cell}" for name, cell in zip(names, row, strict=True)) + "}"
         for row in zip(*cells, strict=True)
     )
     body = ",\n ".join(lines)
     return f"[{body}]\n".encode()
-
-
-def _json_cells(kind: pa.DataType, column: list[Any]) -> list[str]:
-    """Return a column's values as JSON; the frequent types without a look at each value's."""
-    if pa.types.is_decimal(kind):
-        return ["null" if value is None else format(value, "f") for value in column]
-    if pa.types.is_integer(kind):
-        return ["null" if value is None else str(value) for value in column]
-    return [to_json_text(value) for value in column]
 
 
 def answer_to_json(answer: Answer) -> bytes:

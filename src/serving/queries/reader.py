@@ -124,8 +124,17 @@ class Reader:
             after = f"(FROM {live.SPEED_VIEW} WHERE load_id > {self.pins.load_id})"
             return live.daily_sql(table, batch=live.BATCH_VIEW, speed=after)
         self.require([customer_live.CUSTOMERS, customer_live.ALERTS, live.DAILY])
-        sql = customer_live.sql(customer_live.CUSTOMERS, customer_live.ALERTS, live.DAILY)
+        days = f"(FROM {live.DAILY} WHERE usage_date = {self._newest_date()})"
+        sql = customer_live.sql(customer_live.CUSTOMERS, customer_live.ALERTS, days)
         return f"SELECT {', '.join(table.column_names)} FROM ({sql})"
+
+    def _newest_date(self) -> str:
+        """Return the newest date with usage as SQL: given as a value, only the files of that date are read."""
+        found = self.run(
+            f"SELECT max(day) AS day FROM (SELECT max(usage_date) AS day FROM {live.BATCH_VIEW} "
+            f"UNION ALL SELECT max(CAST(bucket_start AS DATE)) FROM {live.SPEED_VIEW})"
+        )["day"].to_pylist()[0]
+        return f"DATE '{found}'" if found else "NULL"
 
     def _stored(self, table: Table) -> str:
         """Return the SQL that reads a table at its version: the columns of its contract, NULL where it has them not yet."""
