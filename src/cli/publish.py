@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
+from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from .arguments import Commands, Parser, add_command
@@ -16,6 +18,7 @@ EXAMPLES = """examples:
   cloudlake publish --to postgres
   cloudlake publish --to postgres --tables customer_360 org_daily_usage
 """
+MEANINGS = {"gone": "no longer published by the lake; it stays as it is until somebody drops it"}
 
 
 def register(commands: Commands[Parser]) -> None:
@@ -31,6 +34,7 @@ def register(commands: Commands[Parser]) -> None:
     publish.add_argument(
         "--full", action="store_true", help="compare every row, as after somebody wrote into the tables"
     )
+    publish.add_argument("--json", action="store_true", help="as JSON")
     publish.set_defaults(run=run)
 
 
@@ -39,11 +43,16 @@ def run(config: Config, arguments: Namespace) -> int:
     from ..serving.postgres import publish
 
     told = publish(config, arguments.tables, dry_run=arguments.dry_run, full=arguments.full)
+    if arguments.json:
+        print(json.dumps([asdict(one) for one in told], indent=2))
+        return 0
     for one in told:
-        print(f"{one.table:36} {one.rows:>12,} rows  {one.what}")
-    if not arguments.dry_run:
-        changed = sum(one.what != "unchanged" for one in told)
-        print(
-            f"schema {config.settings.postgres.schema_name}: {changed} of {len(told)} tables written in one transaction"
-        )
+        print(f"{one.table:36} {one.rows:>12,} rows  {MEANINGS.get(one.what, one.what)}")
+    schema = config.settings.postgres.schema_name
+    changed = sum(one.what in ("new", "changed") for one in told)
+    print(
+        "nothing was written: a dry run"
+        if arguments.dry_run
+        else f"schema {schema}: {changed} of {len(told)} tables written in one transaction"
+    )
     return 0

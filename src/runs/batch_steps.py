@@ -143,16 +143,18 @@ def _postgres_step(config: Config) -> Step:
 
     def run() -> StepResult:
         try:
-            told = publish_to_postgres(config)
+            tables = publish_to_postgres(config)
         except CloudlakeError as error:
-            return StepResult(fault=f"{error}; the lake is published. To go on: cloudlake publish --to postgres")
-        changed = [one for one in told if one.what != "unchanged"]
+            again = "cloudlake publish --to postgres"
+            told = f"{error}" if again in str(error) else f"{error}. Once that is mended: {again}"
+            return StepResult(fault=f"{told}. The lake itself is published")
+        changed = [one for one in tables if one.what in ("new", "changed")]
         return StepResult(
             rows_out=sum(one.rows for one in changed), skipped=not changed, message=f"{len(changed)} table(s)"
         )
 
     return Step(
-        "postgres", ("publish",), run, lambda expected: "publishes to PostgreSQL", waits=("publish", *served.SERVED)
+        "postgres", ("publish",), run, lambda expected: "brings PostgreSQL to what is in force then", waits=("publish", *served.SERVED)
     )
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import quote, unquote, urlencode
 
 from ...common.config import SECRET, PostgresSettings
 from ...common.errors import CloudlakeError, ConfigurationError
@@ -22,6 +22,12 @@ _TRANSIENT_WORDS = (
 )  # fmt: skip
 
 
+_EXAMPLE = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
+_OF_THE_SERVER = ("connection to server", "could not translate host name", "FATAL:")
+"""What a failure to connect says where the address could be read. Any other text may quote a part of it."""
+_RIGHTS = "give the user what it lacks: CREATE and TEMPORARY on the database, and the schema's tables as its own (docs/postgresql.md)"
+
+
 class TransientError(CloudlakeError):
     """The server is away, busy or restarting: the same again may do."""
 
@@ -30,16 +36,28 @@ def address(settings: PostgresSettings) -> str:
     """Return the address that the environment holds.
 
     Raises:
-        ConfigurationError: the variable is not set.
+        ConfigurationError: the variable is not set, or holds no address; the message shows nothing of it.
     """
+    name = _variable(settings)
+    dsn = os.environ.get(name, "").strip()
+    if not dsn:
+        raise ConfigurationError(f"{name}: not set; set it to the server's address, as in {_EXAMPLE}")
+    login = dsn.partition("://")[2].partition("?")[0].rpartition("@")[0]
+    if "@" in login or "/" in login:  # libpq would take a part of the password for the host, and show it
+        raise _unreadable(name)
+    return dsn
+
+
+def _variable(settings: PostgresSettings) -> str:
     found = SECRET.fullmatch(settings.dsn)
-    name = found[1] if found else ""
-    dsn = os.environ.get(name, "")
-    if not dsn.strip():
-        raise ConfigurationError(
-            f"{name}: not set; set it to the server's address, as in postgresql://USER:PASSWORD@HOST:5432/DATABASE"
-        )
-    return dsn.strip()
+    return found[1] if found else ""
+
+
+def _unreadable(name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{name}: it can't be read as an address; write {_EXAMPLE}, and in a password %40 for @, %2F for /, %3A for :, "
+        "%23 for #, %3F for ?, %25 for %, %20 for a blank"
+    )
 
 
 def redacted(message: str, dsn: str) -> str:
@@ -62,9 +80,10 @@ def _with_time_outs(dsn: str, settings: PostgresSettings) -> str:
         "keepalives_count": "3",
         "tcp_user_timeout": "30000",
     }
-    if re.match("postgres(ql)?://", dsn):
-        parts = urlsplit(dsn)
-        return urlunsplit(parts._replace(query=urlencode({**wanted, **dict(parse_qsl(parts.query))}, quote_via=quote)))
+    if re.match("postgres(ql)?://", dsn):  # what is there stays as it is written: libpq judges it
+        unsaid = {name: value for name, value in wanted.items() if f"{name}=" not in dsn}
+        login, at, rest = dsn.partition("@")
+        return f"{dsn}{'&' if '?' in (rest if at else login) else '?'}{urlencode(unsaid)}"
     return " ".join([*(f"{name}={value}" for name, value in wanted.items() if f"{name}=" not in dsn), dsn])
 
 
@@ -93,13 +112,16 @@ def connected(settings: PostgresSettings) -> Iterator[Connection]:
                 cursor.execute("SET TimeZone = 'UTC'")
             yield connection
     except adbc_driver_manager.Error as error:
-        raise _explained(error, dsn) from None
+        raise _explained(error, dsn, _variable(settings)) from None
 
 
-def _explained(error: Any, dsn: str) -> CloudlakeError:
-    told = redacted(str(error), dsn)
+def _explained(error: Any, dsn: str, name: str) -> CloudlakeError:
+    found = " ".join(redacted(str(error), dsn).split())[:600]
+    if "Failed to connect" in found and not any(words in found for words in _OF_THE_SERVER):
+        return _unreadable(name)
     state = str(getattr(error, "sqlstate", None) or "")
-    found = " ".join(told.split())[:600]
+    if state == "42501":
+        return CloudlakeError(f"PostgreSQL: {found}; {_RIGHTS}")
     if state.startswith(_TRANSIENT_STATES) or any(word in found.lower() for word in _TRANSIENT_WORDS):
         return TransientError(f"PostgreSQL: {found}")
     return CloudlakeError(f"PostgreSQL: {found}")

@@ -19,6 +19,7 @@ from . import statements as sql
 from .connection import TransientError, connected, execute, rows
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from adbc_driver_manager.dbapi import Connection
 
 _STATE_COLUMNS = {
@@ -37,7 +38,7 @@ class Published:
 
     table: str
     what: str
-    """new, changed, unchanged, or in a dry run what would be done."""
+    """new, changed, unchanged, gone (the lake publishes it no longer: it stays as it is), or in a dry run what would be done."""
     rows: int
 
 
@@ -78,7 +79,6 @@ def publish(
         CloudlakeError: nothing is published, a table can't be migrated, or the server fails; nothing was changed then.
     """
     settings = config.settings.postgres
-    chosen = _chosen(config, published(config.lake), tables)
     attempts = Retrying(
         stop=stop_after_attempt(settings.attempts),
         wait=wait_exponential_jitter(initial=settings.first_pause_seconds, max=30),
@@ -86,7 +86,7 @@ def publish(
         reraise=True,
     )
     try:
-        return attempts(_publish_once, config, chosen, dry_run, full)
+        return attempts(_publish_once, config, tables, dry_run, full)
     except TransientError as error:
         raise CloudlakeError(
             f"{error}; nothing was changed there. When the server is back: cloudlake publish --to postgres"
@@ -109,8 +109,9 @@ def _has(config: Config, publication: Publication, name: str) -> bool:
     return name in publication.tables if name.startswith("gold.") else config.lake.exists(name)
 
 
-def _publish_once(config: Config, chosen: list[Table], dry_run: bool, full: bool) -> list[Published]:
+def _publish_once(config: Config, wanted: Sequence[str], dry_run: bool, full: bool) -> list[Published]:
     schema = config.settings.postgres.schema_name
+    chosen = _chosen(config, published(config.lake), wanted)
     with Reader(config) as reader, connected(config.settings.postgres) as connection:
         run_id = reader.publication.run_id
         if not rows(
@@ -137,13 +138,17 @@ def _publish_once(config: Config, chosen: list[Table], dry_run: bool, full: bool
             raise CloudlakeError("\n".join(faults))
         if not dry_run:
             _write(config, reader, connection, chosen, todo, run_id)
-    return _told(chosen, todo, known, dry_run)
+    gone = [] if wanted else sorted(set(known) - {table.name for table in chosen})
+    return [*_told(chosen, todo, known, dry_run), *(Published(name, "gone", known[name].row_count) for name in gone)]
 
 
 def _write(
     config: Config, reader: Reader, connection: Connection, chosen: list[Table], todo: list[_Work], run_id: str
 ) -> None:
     schema = config.settings.postgres.schema_name
+    # The columns of a key hang together, which the planner does not know: it expects one row where there are
+    # thousands, and would read a staged table anew for each of them.
+    execute(connection, ["SET LOCAL enable_nestloop = off"])
     for work in todo:
         _stage(config, reader, connection, work)
     crash_point("after_postgres_staging")
@@ -191,9 +196,13 @@ def _parts(config: Config, reader: Reader, work: _Work) -> tuple[list[str], list
 
 
 def _copy(reader: Reader, connection: Connection, target: str, query: str) -> None:
-    batches = reader.connection.sql(query).to_arrow_reader(100_000)
     with connection.cursor() as cursor:
-        cursor.adbc_ingest(target, batches, mode="append", temporary=True)
+        cursor.adbc_ingest(target, _batches(reader, query), mode="append", temporary=True)
+
+
+def _batches(reader: Reader, query: str) -> pa.RecordBatchReader:
+    """Return the rows of a query as they are found: a table of any size takes little memory."""
+    return reader.connection.sql(query).to_arrow_reader(100_000)
 
 
 def _apply(config: Config, reader: Reader, connection: Connection, work: _Work, run_id: str) -> None:
@@ -207,7 +216,10 @@ def _apply(config: Config, reader: Reader, connection: Connection, work: _Work, 
                 _refusal(schema, table, "a view there uses a column that needs a wider type")
             ) from None
         raise
-    execute(connection, sql.difference(schema, table, run_id, work.whole))
+    execute(
+        connection,
+        [sql.filling(schema, table, run_id)] if work.is_new else sql.difference(schema, table, run_id, work.whole),
+    )
     reader.require([table.name])
     expected = reader.run(f"SELECT count(*) AS rows FROM {table.name}")["rows"][0].as_py()
     work.count = _count(connection, schema, table)

@@ -66,12 +66,21 @@ def selected_keys(table: Table) -> str:
 def _expression(name: str, declared: str) -> str:
     kind, column = parse_type(declared), quoted(name)
     if kind == "string":
-        return f"replace(CAST({column} AS VARCHAR), chr(0), chr(65533))"
+        return _without_nul(f"CAST({column} AS VARCHAR)")
     if isinstance(kind, str):
         return f"CAST({column} AS {_types(kind)[1]})"
-    if isinstance(kind.get("elementType"), str):
-        return f"CAST({column} AS {_types(kind['elementType'])[1]}[])"
-    return f"CASE WHEN {column} IS NOT NULL THEN replace(CAST(to_json({column}) AS VARCHAR), '\\u0000', '\\ufffd') END"
+    inner = kind.get("elementType")
+    if inner == "string":
+        return f"list_transform({column}, lambda one: {_without_nul('CAST(one AS VARCHAR)')})"
+    if isinstance(inner, str):
+        return f"CAST({column} AS {_types(inner)[1]}[])"
+    # A backslash is doubled in JSON; those pairs stand aside, as chr(1), while an escaped NUL is looked for.
+    told = f"replace(CAST(to_json({column}) AS VARCHAR), '\\\\', chr(1))"
+    return f"CASE WHEN {column} IS NOT NULL THEN replace(replace({told}, '\\u0000', '\\ufffd'), chr(1), '\\\\') END"
+
+
+def _without_nul(expression: str) -> str:
+    return f"replace({expression}, chr(0), chr(65533))"
 
 
 def fingerprint(table: Table) -> str:
@@ -175,6 +184,20 @@ def staging(table: Table) -> list[str]:
     ]
 
 
+def filling(schema: str, table: Table, run_id: str) -> str:
+    """Return the statement that writes the staged rows into a table that was just made."""
+    names = ", ".join(map(quoted, [*table.columns, RUN]))
+    values = ", ".join(_staged(table).values())
+    rows = quoted("rows_" + table.short_name)
+    return f"INSERT INTO {place(schema, table)} ({names}) SELECT {values}, {text(run_id)} FROM {rows} AS s"
+
+
+def _staged(table: Table) -> dict[str, str]:
+    """Return a table's columns as they are found in the staged rows `s`."""
+    jsons = {name for name, column in table.columns.items() if postgres_type(column.type) == "jsonb"}
+    return {n: f"s.{quoted(n)}::jsonb" if n in jsons else f"s.{quoted(n)}" for n in table.columns}
+
+
 def difference(schema: str, table: Table, run_id: str, whole: bool) -> list[str]:
     """Return the statements that write what differs and nothing else: rows that left, then rows that came or changed.
 
@@ -191,18 +214,16 @@ def difference(schema: str, table: Table, run_id: str, whole: bool) -> list[str]
         if whole
         else f"DELETE FROM {where} AS t USING {gone} AS g WHERE {_same_key(table, 't', 'g')} AND {left}"
     )
-    kinds = {name: postgres_type(column.type) for name, column in table.columns.items()}
-    source = {n: f"s.{quoted(n)}::jsonb" if kind == "jsonb" else f"s.{quoted(n)}" for n, kind in kinds.items()}
-    run = text(run_id)
-    kept = ", ".join(f"t.{quoted(name)}" for name in kinds)
-    names = ", ".join(map(quoted, [*kinds, RUN]))
+    source, run = _staged(table), text(run_id)
+    kept = ", ".join(f"t.{quoted(name)}" for name in source)
+    names = ", ".join(map(quoted, [*source, RUN]))
     changed = ", ".join([*(f"{quoted(n)} = {new}" for n, new in source.items()), f"{quoted(RUN)} = {run}"])
     merge = (
         f"MERGE INTO {where} AS t USING {rows} AS s ON {_same_key(table, 't', 's')} "
         f"WHEN MATCHED AND ROW({kept}) IS DISTINCT FROM ROW({', '.join(source.values())}) THEN UPDATE SET {changed} "
         f"WHEN NOT MATCHED THEN INSERT ({names}) VALUES ({', '.join(source.values())}, {run})"
     )
-    return [f"ANALYZE {rows}", delete, merge]
+    return [delete, merge]
 
 
 def _same_key(table: Table, one: str, other: str) -> str:
