@@ -1,4 +1,4 @@
-"""`cloudlake dictionary`: every table and column, and the graph of what feeds what, from the contracts."""
+"""`cloudlake dictionary`: every table and column, the graph of what feeds what, and the named queries, from conf/."""
 
 from __future__ import annotations
 
@@ -15,29 +15,54 @@ if TYPE_CHECKING:
     from ..common.contracts.table import Registry, Table
 
 
+EXAMPLES = """examples:
+  cloudlake dictionary
+  cloudlake dictionary --check
+  cloudlake dictionary --out dictionary.md
+"""
+
+
 def register(commands: Commands[Parser]) -> None:
     """Add the command."""
-    dictionary = add_command(commands, "dictionary", "Write docs/data_dictionary.md and the graph from the contracts.")
-    dictionary.add_argument("--check", action="store_true", help="write nothing; exit 1 where the file is stale")
-    dictionary.add_argument("--out", metavar="FILE", help="default docs/data_dictionary.md")
+    dictionary = add_command(
+        commands,
+        "dictionary",
+        "Write docs/data_dictionary.md with its graph, and docs/queries.md, from conf/.",
+        EXAMPLES,
+    )
+    dictionary.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file is stale")
+    dictionary.add_argument("--out", metavar="FILE", help="write the data dictionary there, and nothing else")
     dictionary.set_defaults(run=run)
 
 
 def run(config: Config, arguments: Namespace) -> int:
-    """Write the data dictionary, or tell whether the written one is stale."""
-    from ..common.project import root
-
-    path = Path(arguments.out) if arguments.out else root() / "docs" / "data_dictionary.md"
-    page = render(config.registry)
-    if arguments.check:
-        if not path.exists() or path.read_text(encoding="utf-8") != page:
-            print(f"error: {path} is stale; run cloudlake dictionary", file=sys.stderr)
-            return 1
+    """Write the data dictionary and the page of the queries, or tell whether a written one is stale."""
+    if not arguments.check:
+        for path, page in _pages(config, arguments.out):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(page, encoding="utf-8")
+            print(f"wrote {path}")
         return 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page, encoding="utf-8")
-    print(f"wrote {path}")
-    return 0
+    stale = [
+        path
+        for path, page in _pages(config, arguments.out)
+        if not path.exists() or path.read_text(encoding="utf-8") != page
+    ]
+    for path in stale:
+        print(f"error: {path} is stale; run cloudlake dictionary", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def _pages(config: Config, out: str | None) -> Iterator[tuple[Path, str]]:
+    """Yield where each page lies, and what it is to hold."""
+    from ..common.project import root
+    from ..serving.queries import load_queries
+    from . import queries_page
+
+    docs = root() / "docs"
+    yield Path(out) if out else docs / "data_dictionary.md", render(config.registry)
+    if not out:
+        yield docs / "queries.md", queries_page.render(load_queries(config.conf, config.registry))
 
 
 def render(registry: Registry) -> str:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from datetime import date
@@ -16,7 +17,9 @@ from typing import Any
 import dashboard_lake
 import pyarrow as pa
 import pytest
-from cloudlake.cli.main import main
+from cloudlake.cli import queries_page
+from cloudlake.cli.main import build_parser, main
+from cloudlake.cli.query import _filters as filters_of
 from cloudlake.common.config import Config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
 from cloudlake.serving.publication import publish
@@ -55,10 +58,26 @@ def test_every_query_answers_in_its_declared_columns_without_spark(config: Confi
             found = answer(reader, query.name, given)
             assert found.table.column_names == list(query.columns), query.name
             assert found.publication.run_id == "r1" and found.as_of == dashboard_lake.LAST
+            keys = [tuple(row[name] for name in query.key) for row in found.rows()]
+            assert len(keys) == len(set(keys)) and (query.key or len(keys) == 1), f"{query.name} has another grain"
             for form in FORMATS:
                 assert serialised(found.table, form)
             assert json.loads(answer_to_json(found))["query"] == query.name
     assert "customer" in QUERIES and isinstance(QUERIES["customer"], Query)
+
+
+def test_every_line_of_the_documentation_can_be_typed_as_it_stands(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(queries_page._EXAMPLES, "org", "org_a")
+    parser = build_parser()
+    for query in load_queries(config.conf, config.registry).queries.values():
+        for line in queries_page.examples(query):
+            command, *arguments = shlex.split(line)
+            typed = parser.parse_args(arguments)
+            with open_reader(config) as reader:  # of its own: a query may not need what another one has opened
+                found = answer(reader, typed.name, filters_of(query, typed))
+            assert command == "cloudlake" and found.query is query, line
 
 
 @pytest.mark.parametrize(

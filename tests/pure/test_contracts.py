@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 from cloudlake.batch.gold import marts_of
 from cloudlake.cli import dictionary as dictionary_page
+from cloudlake.cli import queries_page
 from cloudlake.common.config import load_config
 from cloudlake.common.contracts.loading import load_registry
 from cloudlake.common.contracts.schemas import arrow_schema, delta_schema, spark_schema
 from cloudlake.common.contracts.table import Registry
 from cloudlake.common.contracts.types import parse_type
 from cloudlake.common.errors import ConfigurationError
+from cloudlake.serving.queries import load_queries
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -88,6 +90,15 @@ def test_a_table_that_extends_another_has_its_columns_before_its_own(registry: R
 def test_the_data_dictionary_is_fresh(registry: Registry) -> None:
     written = (ROOT / "docs" / "data_dictionary.md").read_text(encoding="utf-8")
     assert written == dictionary_page.render(registry), "stale; run cloudlake dictionary"
+
+
+def test_the_page_of_the_queries_is_fresh_and_tells_every_column(registry: Registry) -> None:
+    written = (ROOT / "docs" / "queries.md").read_text(encoding="utf-8")
+    declared = load_queries(ROOT / "conf", registry)
+    assert written == queries_page.render(declared), "stale; run cloudlake dictionary"
+    for query in declared.queries.values():
+        section = written.partition(f"\n## {query.name}\n")[2].partition("\n## ")[0]
+        assert all(f"| {column.name} | {column.type} | {column.unit or ''} |" in section for column in query.columns.values())
 
 
 def test_a_wrong_name_is_answered_with_the_nearest_one(conf: Path) -> None:

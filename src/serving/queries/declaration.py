@@ -84,6 +84,8 @@ class Query(_Declared):
     name: str
     title: str = Field(min_length=1)
     description: str = Field(min_length=1)
+    key: tuple[str, ...]
+    """The columns that tell one row from another, none where there is one row: the grain."""
     filters: dict[str, Filter] = {}
     columns: dict[str, Column]
     sql: str
@@ -235,6 +237,9 @@ def _contradictions(query: Query, values: Mapping[str, Values], registry: Regist
             parse_type(column.type)
         except ValueError as error:
             yield f"columns.{column.name}.type: {error}"
+    for name in query.key:
+        if name not in query.columns:
+            yield f"key: '{name}' is not a column{did_you_mean(name, query.columns)}"
     if query.covers is not None:
         table, _, name = query.covers.column.rpartition(".")
         if table not in registry.tables or name not in registry[table].columns:

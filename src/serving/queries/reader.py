@@ -107,7 +107,9 @@ class Reader:
         Raises:
             CloudlakeError: a table is not published, or can't be read.
         """
-        for name in sorted(set(names) - self._known):
+        for name in sorted(set(names)):
+            if name in self._known:  # from before, or just now for a table that is computed from it
+                continue
             table = self.config.registry[name]
             self.connection.execute(f"CREATE SCHEMA IF NOT EXISTS {table.layer}")
             sql = self._computed(table) if table.layer == "serving" else self._stored(table)
