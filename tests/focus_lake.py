@@ -47,7 +47,7 @@ def added(org: str, month: date, kind: str, cost: str, usd: str, **invoice: Any)
     """What an invoice adds."""
     after = (month + timedelta(days=31)).replace(day=1)
     return {
-        "billing_month": month, "charge_period_start": month, "charge_period_end": after, "org_id": org, "charge_kind": kind,
+        "billing_month": month, "charge_period_start": month, "charge_period_end": after, "org_id": org, "org_name": org, "charge_kind": kind,
         "charge_category": kind.title(), "charge_description": f"{kind} in words", "charge_frequency": "One-Time",
         "billed_cost": Decimal(cost), "cost_usd": Decimal(usd), "service_name": "Billing", "service_category": "Other",
         "service_subcategory": "Other (Other)", **invoice,

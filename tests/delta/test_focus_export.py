@@ -129,6 +129,23 @@ def test_csv_keeps_every_digit_a_z_after_times_and_texts_as_they_are(config: Con
     assert not (tmp_path / "focus/1.2/2025-07-01/billing_period.csv").exists(), "1.2 has charges alone"
 
 
+def test_the_manifest_of_1_2_tells_the_red_lines_that_the_official_validator_will_draw(tmp_path: Path) -> None:
+    nameless = metered("org_c", date(2025, 8, 3), "1") | {"org_name": None}
+    config = focus_lake.build(tmp_path, [*focus_lake.CHARGES, nameless])
+    for form in ("parquet", "csv"):
+        out = tmp_path / form
+        assert run(config, out, "--version", "1.2", "--format", form) == 0
+        periods = manifest(out, "1.2")["periods"]
+        always = {"CostAndUsage-D-048-C": 1, "CostAndUsage-D-056-C": 1}
+        named = {"BillingAccountName-C-003-C": 1, "BillingAccountName-C-000-M": 1}
+        assert periods["2025-07-01"]["files"][f"invoiced.{form}"]["red_lines"] == {
+            "unclaimed": {"InvoiceId-C-004-C": 6}, "claimed": {"InvoiceId-C-004-C": 6} | always,
+        }  # fmt: skip
+        assert periods["2025-08-01"]["files"][f"open.{form}"]["red_lines"] == {
+            "unclaimed": {"InvoiceId-C-005-C": 2}, "claimed": {"InvoiceId-C-005-C": 2} | always | named,
+        }  # fmt: skip
+
+
 def test_the_lines_of_invoices_are_written_where_the_terms_of_payment_are_known(config: Config, tmp_path: Path) -> None:
     conf = focus_lake.with_terms(config, tmp_path, "Net 30")
     assert run(config, tmp_path / "out", "--conf", str(conf)) == 0

@@ -28,6 +28,13 @@ class ExportColumn(_Declared):
     versions: tuple[Version, ...] = VERSIONS
 
 
+class RedLine(_Declared):
+    """A line that the official validator draws: how many violations, as SQL over a file, and whether only of claimed criteria."""
+
+    violations: str
+    claimed: bool = False
+
+
 class ExportSettings(_Declared):
     """`export` of conf/focus.yaml."""
 
@@ -37,8 +44,8 @@ class ExportSettings(_Declared):
     columns: dict[str, ExportColumn]
     invoice_detail: dict[str, ExportColumn]
     billing_period: dict[str, ExportColumn]
-    red_lines: dict[Version, dict[str, list[str]]]
     criteria: tuple[str, ...]
+    red_lines: dict[str, RedLine]
 
     def datasets(self, version: Version) -> Mapping[str, Mapping[str, ExportColumn]]:
         """Return the data sets of a version, each with its columns; Invoice Detail only where its terms are known."""

@@ -74,7 +74,8 @@ def _export(
 ) -> dict[str, Any]:
     laws = _laws(reader)
     datasets = settings.datasets(selection.version)
-    writer = Writer(reader, selection.form, settings.constants(), selection.org)
+    red_lines = settings.red_lines if selection.version == "1.2" else {}
+    writer = Writer(reader, selection.form, settings.constants(), red_lines, selection.org)
     periods = _keep(target, folder, before, selection)
     for month in months:
         written = folder / str(month)

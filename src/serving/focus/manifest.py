@@ -82,7 +82,7 @@ def build(
         "laws": laws,
         "sums": _sums(in_order),
         "refused": _refused(reader, org),
-        "expected_red_lines": settings.red_lines.get(version, {}),
+        **({"criteria": list(settings.criteria)} if version == "1.2" else {}),
         "left_out": {}
         if settings.payment_terms or version == "1.2"
         else {"Invoice Detail": "export.payment_terms of conf/focus.yaml is not set"},

@@ -15,7 +15,7 @@ import duckdb
 from ...common.errors import CloudlakeError
 from ...common.lake.duck import literal_path
 from ..queries import Reader
-from .declaration import ExportColumn
+from .declaration import ExportColumn, RedLine
 
 Form = Literal["parquet", "csv"]
 CHARGES, LINES = "gold.focus_charges", "gold.invoice_lines"
@@ -47,6 +47,7 @@ class Writer:
     reader: Reader
     form: Form
     constants: Mapping[str, str | None]
+    red_lines: Mapping[str, RedLine]
     org: str | None
 
     def charges(self, folder: Path, month: date, columns: Mapping[str, ExportColumn]) -> Iterator[File]:
@@ -69,7 +70,7 @@ class Writer:
                 raise CloudlakeError(
                     f"{path.name} of {month:%Y-%m}: it adds up to {written}, and {CHARGES} to {said}; nothing was exported"
                 )
-            yield File("Cost and Usage", path, sum(one[1] for one in said), _told(said))
+            yield File("Cost and Usage", path, sum(one[1] for one in said), _told(said) | self._red_lines(path))
 
     def invoice_detail(self, folder: Path, month: date, columns: Mapping[str, ExportColumn]) -> Iterator[File]:
         """Write the lines of a month's invoices."""
@@ -99,6 +100,16 @@ class Writer:
         path = folder / f"billing_period.{self.form}"
         self._write(path, columns, source, ("billing_month",))
         yield File("Billing Period", path, 1, {})
+
+    def _red_lines(self, path: Path) -> dict[str, Any]:
+        """Return what the official validator will find in a file: by what is claimed, the red lines and their violations."""
+        if not self.red_lines:
+            return {}
+        measures = ", ".join(f"CAST({line.violations} AS BIGINT)" for line in self.red_lines.values())
+        (counts,) = self._execute(f"SELECT {measures} FROM {self._read(path)}").fetchall()
+        red = {name: count for name, count in zip(self.red_lines, counts, strict=True) if count}
+        unclaimed = {name: count for name, count in red.items() if not self.red_lines[name].claimed}
+        return {"red_lines": {"unclaimed": unclaimed, "claimed": red}}
 
     def _chosen(self, where: str) -> str:
         return f"{where} AND org_id = {_literal(self.org)}" if self.org is not None else where
