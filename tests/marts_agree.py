@@ -78,6 +78,19 @@ FACTS: dict[str, dict[str, str]] = {
     "carbon": {
         mart: f"SELECT org_id, sum(carbon_kg) FROM gold.{mart} GROUP BY ALL" for mart in (*_USAGE, "carbon_footprint")
     },
+    "invoiced with taxes": {
+        "revenue_by_org_month": "SELECT (org_id, month), (invoiced_usd, revenue_usd) FROM gold.revenue_by_org_month",
+        "focus_charges": "SELECT (org_id, billing_month), (sum(cost_usd), sum(cost_usd) FILTER (charge_kind <> 'tax')) FROM gold.focus_charges WHERE invoice_id IS NOT NULL GROUP BY ALL",
+        "invoice_lines": "SELECT (org_id, billing_month), (sum(cost_usd), sum(cost_usd) FILTER (charge_kind <> 'tax')) FROM gold.invoice_lines GROUP BY ALL",
+    },
+    "usage of a day and service": {
+        "org_daily_usage_by_service": "SELECT (org_id, usage_date, service), (cost_usd, events, carbon_kg, genai_tokens) FROM gold.org_daily_usage_by_service",
+        "focus_charges": "SELECT (org_id, charge_period_start, service), (sum(cost_usd), sum(events), sum(carbon_kg), CAST(sum(genai_tokens) AS BIGINT)) FROM gold.focus_charges WHERE charge_kind LIKE 'metered-%' GROUP BY ALL",
+    },
+    "difference of bill and usage": {
+        "cost_billing_reconciliation": "SELECT (org_id, month), (difference_usd, usage_cost_usd, billed_subtotal_usd) FROM gold.cost_billing_reconciliation",
+        "invoice_gap": "SELECT (org_id, month), (rate_usd + suspect_currency_usd + refused_events_usd + unmeasured_events_usd + uncovered_days_usd + anomalies_usd + credit_notes_usd + rest_usd, usage_cost_usd, billed_subtotal_usd) FROM gold.invoice_gap",
+    },
     "health": {
         "customer_health": "SELECT org_id, (health_score, health_band) FROM gold.customer_health",
         "customer_360": "SELECT org_id, (health_score, health_band) FROM gold.customer_360",

@@ -17,6 +17,7 @@ def connected(**views: Any) -> duckdb.DuckDBPyConnection:
     """Return a new connection in UTC, to be used in a `with` block, that knows Arrow tables or datasets by name."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute("SET enable_progress_bar = false")
     for name, rows in views.items():
         connection.register(name, rows)
     return connection
