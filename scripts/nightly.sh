@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What cron runs: one at a time, health checks before, a log of its own, old logs removed. Folders and settings are those of
+# What cron runs: one at a time, health checks before, a log of its own, then upkeep. Folders and settings are those of
 # every command: CLOUDLAKE_LAKE, CLOUDLAKE_LANDING and CLOUDLAKE_CONF, else conf/lake.yaml.
 set -uo pipefail
 cd -- "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null || exit 2
@@ -25,6 +25,6 @@ fi
   scripts/setup_environment.sh && scripts/run_batch_pipeline.sh
   code=$?
   echo "$(date -u +%FT%TZ) nightly run ended with exit code $code"
-  find "$logs" -name 'nightly-*.log' -mtime "+$keep_logs_days" -delete
+  if [ "$code" -ne 4 ] && ! .venv/bin/cloudlake maintain && [ "$code" -eq 0 ]; then code=1; fi
   exit "$code"
 } >>"$log" 2>&1

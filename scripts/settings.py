@@ -29,11 +29,10 @@ def main() -> str:
         found = {
             "lake": str(lake),
             "nightly": str(schedule["nightly"]),
-            "keep_logs_days": str(int(schedule["keep_logs_days"])),
         }
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
         sys.exit(
-            f"error: {path}: paths.lake, schedule.nightly and schedule.keep_logs_days can't be read from it ({error!r})"
+            f"error: {path}: paths.lake and schedule.nightly can't be read from it ({error!r})"
         )
     return "\n".join(f"{name}={shlex.quote(value)}" for name, value in found.items())
 

@@ -6,7 +6,7 @@
 #   scripts/setup_cron.sh uninstall   remove it
 #   scripts/setup_cron.sh status      show it, and how the last night went
 #
-# The entry runs scripts/nightly.sh: one at a time (flock), health checks before, a log kept 30 days.
+# The entry runs scripts/nightly.sh: one at a time (flock), health checks before, upkeep after, a log of its own.
 set -euo pipefail
 cd -- "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null
 ROOT=$PWD

@@ -58,13 +58,15 @@ class Subject:
 
     table: Table
     versions: Mapping[str, int]
+    rows_since: Mapping[str, int]
+    """The versions since when they hold these rows: a compaction makes a version of its own, and changes none."""
     fingerprint: str
 
     @property
     def name(self) -> str:
         """What a gate accepts: the table, and the data it was checked with."""
-        others = [f"{name}@{version}" for name, version in sorted(self.versions.items()) if name != self.table.name]
-        return " ".join([f"{self.table.name}@{self.versions[self.table.name]}", *others])
+        others = [f"{name}@{since}" for name, since in sorted(self.rows_since.items()) if name != self.table.name]
+        return " ".join([f"{self.table.name}@{self.rows_since[self.table.name]}", *others])
 
 
 @dataclass
@@ -96,7 +98,8 @@ def subjects(config: Config) -> list[Subject]:
         built_from = lake.last_note(table.name).get("inputs", {}) if table.layer == "gold" else {}
         versions = {name: built_from.get(name, newest[name]) for name in sorted(mentioned | {table.name})}
         contract = hashlib.sha256((settings + table.model_dump_json()).encode()).hexdigest()[:16]
-        found.append(Subject(table, versions, contract))
+        since = {name: lake.rows_since(name, version) for name, version in versions.items()}
+        found.append(Subject(table, versions, since, contract))
     return found
 
 

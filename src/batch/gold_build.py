@@ -47,7 +47,7 @@ class Pins:
     @property
     def date_source(self) -> str:
         """What the business date follows from: the option, or a version of the events."""
-        return str(self._as_of) if self._as_of else f"{EVENTS}@{self.versions[EVENTS]}"
+        return str(self._as_of) if self._as_of else f"{EVENTS}@{self._lake.rows_since(EVENTS, self.versions[EVENTS])}"
 
     @property
     def business_date(self) -> date | None:
@@ -181,7 +181,7 @@ def describe(config: Config, table: Table, as_of: date | None, full_reload: bool
     found, wanted = config.lake.last_note(table.name), note_of(config, table, {})
     if mart.takes_as_of:
         moves = as_of is None and (
-            EVENTS in expected or found.get("date_source") != f"{EVENTS}@{config.lake.version(EVENTS)}"
+            EVENTS in expected or found.get("date_source") != f"{EVENTS}@{config.lake.rows_since(EVENTS)}"
         )
         wanted["as_of"] = None if moves else str(as_of or found.get("as_of"))
     if mart.takes_users_since:

@@ -95,7 +95,11 @@ def plan(
     if mart.takes_users_since and found.get("users_since") != wanted.get("users_since"):
         return Plan(None, f"first snapshot of users {found.get('users_since')} → {wanted.get('users_since')}")
     built = found.get("inputs", {})
-    moved = [name for name, version in wanted["inputs"].items() if built.get(name) != version or name in expected]
+    moved = [
+        name
+        for name, version in wanted["inputs"].items()
+        if name in expected or not config.lake.same_rows(name, built.get(name), version)
+    ]
     if not moved:
         return Plan(frozenset(), "inputs unchanged")
     reason = f"{', '.join(moved)} changed"

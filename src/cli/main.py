@@ -24,9 +24,11 @@ from . import (
     completion,
     dashboard,
     dictionary,
+    erase,
     export,
     gate,
     history,
+    maintain,
     publish,
     quality,
     quarantine,
@@ -43,8 +45,8 @@ from .arguments import Parser
 from .typed import typed
 
 COMMANDS = (
-    batch, stream, serve, query, sql, dashboard, report, status, runs, gate, rollback, publish, export, history, alerts, quarantine,
-    quality, dictionary, completion,
+    batch, stream, serve, query, sql, dashboard, report, status, runs, gate, rollback, publish, export, maintain, erase, history,
+    alerts, quarantine, quality, dictionary, completion,
 )  # fmt: skip
 """The commands, in the order that --help lists them."""
 

@@ -28,6 +28,7 @@ from .lake.conflicts import Conflicts
 from .lake.storage import require_lake_root
 from .lake.tables import Lake
 from .project import packaged_conf, root
+from .retention import Retention
 from .usage.sums import BUCKET_MINUTES
 from .usage.versions import EVENTS, Said, exponent_of, faults_of_versions
 
@@ -75,7 +76,6 @@ class Schedule(_Settings):
     """The nightly run."""
 
     nightly: str
-    keep_logs_days: int = Field(ge=1)
 
 
 SECRET = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
@@ -179,6 +179,7 @@ class LakeSettings(_Settings):
     definitions: Definitions
     quality: Quality
     schedule: Schedule
+    retention: Retention = Retention()
     notifications: Notifications
     postgres: PostgresSettings = PostgresSettings()
 
@@ -375,7 +376,8 @@ def load_config(conf: str | None = None, lake: str | None = None, landing: str |
     landing_root = Path(landing or os.environ.get("CLOUDLAKE_LANDING") or root() / settings.paths.landing)
     require_lake_root(lake_root.resolve())
     lake_at = Lake(lake_root.resolve(), conflicts)
-    return Config(folder, landing_root.resolve(), lake_at, settings, stream, registry)
+    kept = registry.kept(settings.retention.history_days)
+    return Config(folder, landing_root.resolve(), lake_at, settings, stream, kept)
 
 
 def require_landing(landing: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -81,3 +82,18 @@ def publications(lake: Lake) -> list[Publication]:
     """Return every publication that can be put in force, oldest first, the one in force among them."""
     ledger = read_ledger(lake)
     return sorted((p for p in (ledger.in_force, *ledger.others) if p.run_id), key=lambda p: p.published_at)
+
+
+def write_ledger(lake: Lake, ledger: Ledger) -> None:
+    """Write every publication in one atomic replace; the caller holds the batch lock."""
+    content = asdict(ledger.in_force) | {
+        "rolled_back_from": ledger.rolled_back_from,
+        "others": [asdict(other) for other in ledger.others],
+    }
+    path = publication_file(lake)
+    scratch = path.with_suffix(".tmp")
+    with scratch.open("w", encoding="utf-8") as handle:
+        json.dump(content, handle, indent=1, sort_keys=True)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(scratch, path)

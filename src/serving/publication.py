@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import asdict
 from typing import Any
 
 from ..common.clock import now_utc
@@ -13,11 +10,8 @@ from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
 from ..common.faults import crash_point
 from ..common.lake.books import require_own
 from ..common.lake.tables import Lake
-from ..common.publication import Ledger, Publication, publication_file, read_ledger
+from ..common.publication import Ledger, Publication, read_ledger, write_ledger
 from ..common.steps import StepResult
-
-KEPT = 30
-"""Publications before the one in force that can be rolled back to; their versions are kept 30 days."""
 
 
 def publish(config: Config, run_id: str) -> StepResult:
@@ -54,7 +48,7 @@ def publish(config: Config, run_id: str) -> StepResult:
     crash_point("before_publish")
     new = Publication(run_id, now_utc().isoformat(timespec="microseconds"), tables)
     earlier = (ledger.in_force, *ledger.others) if ledger.in_force.run_id else ()
-    _write(config.lake, Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-KEPT:])))
+    write_ledger(config.lake, Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-config.settings.retention.publications :])))
     crash_point("after_publish")
     return StepResult(rows_out=len(tables), message=f"{len(tables)} tables in force")
 
@@ -87,7 +81,7 @@ def rollback(config: Config, to: str | None = None) -> tuple[Publication, Public
             "old files); nothing was changed. Rebuild it with scripts/run_batch_pipeline.sh --jobs gold --full-reload"
         )
     others = (*(other for other in ledger.others if other is not target), now)
-    _write(config.lake, Ledger(target, others, rolled_back_from=now.run_id))
+    write_ledger(config.lake, Ledger(target, others, rolled_back_from=now.run_id))
     return now, target
 
 
@@ -96,16 +90,3 @@ def _is_there(lake: Lake, table: str, entry: dict[str, Any]) -> bool:
     version = entry["version"]
     return lake.is_readable(table, version) and lake.last_note(table, version).get("run_id") == entry["run_id"]
 
-
-def _write(lake: Lake, ledger: Ledger) -> None:
-    content = asdict(ledger.in_force) | {
-        "rolled_back_from": ledger.rolled_back_from,
-        "others": [asdict(other) for other in ledger.others],
-    }
-    path = publication_file(lake)
-    scratch = path.with_suffix(".tmp")
-    with scratch.open("w", encoding="utf-8") as handle:
-        json.dump(content, handle, indent=1, sort_keys=True)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(scratch, path)

@@ -141,7 +141,7 @@ class BronzeQuery:
         rows = lines_of(text).withColumns({"_ingested_at": F.lit(now), "ingest_date": F.lit(now.date())})
         note = {"run_id": self.run_id, "job": JOB, "generation": self.checkpoint.generation, "files": len(files)}
         lake.append(rows.select(*contract.column_names), BRONZE, note=note, transaction=transaction)
-        self.landed.note(files, now, lake.version(BRONZE), self.run_id, JOB)
+        self.landed.note(files, now, lake.rows_since(BRONZE), self.run_id, JOB)
 
     def _files_in_bronze(self) -> set[str]:
         names = self.config.lake.read(self.spark, BRONZE).select("_source_file").distinct().collect()
@@ -175,7 +175,7 @@ class BronzeQuery:
             with text_of(self.spark, missing) as text:
                 self._append(text, missing, now)
         rest = [file for file in readable if file not in missing]
-        self.landed.note(rest, now, self.config.lake.version(BRONZE), self.run_id, JOB)
+        self.landed.note(rest, now, self.config.lake.rows_since(BRONZE), self.run_id, JOB)
         return [f"{file.path}: Spark's file source passed it over; it was ingested apart" for file in missing]
 
 

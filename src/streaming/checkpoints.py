@@ -147,3 +147,17 @@ def _write(path: Path, content: dict[str, Any]) -> None:
         handle.flush()
         os.fsync(handle.fileno())
     draft.replace(path)
+
+
+def first_unread(lake: Lake, job: str) -> int | None:
+    """Return the first version of its source that a query may still read, should its newest micro-batch run again.
+
+    None where it has no checkpoint that says so.
+    """
+    found = resume(lake, job)
+    if found is None:
+        return None
+    newest = _newest(found.folder / "offsets")
+    offsets = [offset for number in (newest, newest - 1) if (offset := found.offset(number)) is not None]
+    begun = int(found.begun.get("from_version", 0))
+    return min((int(offset["reservoirVersion"]) for offset in offsets), default=begun) if newest > 0 else begun

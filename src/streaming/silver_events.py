@@ -122,14 +122,14 @@ class SilverQuery:
             return True
         begin_at = {"reservoirVersion": self.checkpoint.begun["from_version"], "index": -1}
         offset = self.checkpoint.newest_offset() or begin_at
-        is_behind = int(offset["index"]) >= 0 or self.lake.version(BRONZE) >= int(offset["reservoirVersion"])
+        is_behind = int(offset["index"]) >= 0 or self.lake.rows_since(BRONZE) >= int(offset["reservoirVersion"])
         return is_behind and self.lake.has_files(BRONZE)
 
     def stream(self) -> DataFrame:
         """Return the stream of bronze's lines from where this generation begins."""
         trigger, begun = self.config.stream.trigger, self.checkpoint.begun
         reader = self.spark.readStream.format("delta").options(
-            maxFilesPerTrigger=str(trigger.max_files), maxBytesPerTrigger=trigger.max_bytes
+            maxFilesPerTrigger=str(trigger.max_files), maxBytesPerTrigger=trigger.max_bytes, skipChangeCommits="true"
         )
         if self.lake.has_version(BRONZE, begun["from_version"]):
             reader = reader.option("startingVersion", begun["from_version"])

@@ -14,7 +14,7 @@ import pytest
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
 from cloudlake.serving import connect, publications, published
-from cloudlake.serving.publication import KEPT, publish, rollback
+from cloudlake.serving.publication import publish, rollback
 from flow import ROOT, cloudlake
 
 TABLES = ("gold.usage_daily", "gold.org_daily_usage_by_service", "gold.revenue_by_org_month")
@@ -78,12 +78,13 @@ def test_a_rollback_holds_until_something_new_is_built(config: Config, capsys: p
 
 def test_after_many_publications_a_rollback_finds_the_newest_earlier_one(config: Config) -> None:
     build(config, 0)
-    for run in range(KEPT + 5):
+    kept_before = config.settings.retention.publications
+    for run in range(kept_before + 5):
         config.lake.note_only(config.registry[TABLES[0]], {"run_id": f"run{run}", "load_id": run})
         publish(config, f"run{run}")
     kept = [known.run_id for known in publications(config.lake)]
-    assert kept == [f"run{run}" for run in range(4, KEPT + 5)], "the oldest go first"
-    assert rollback(config)[1].run_id == f"run{KEPT + 3}"
+    assert kept == [f"run{run}" for run in range(4, kept_before + 5)], "the oldest go first"
+    assert rollback(config)[1].run_id == f"run{kept_before + 3}"
 
 
 @pytest.mark.parametrize("failing", ["replace", "fsync"])
@@ -98,7 +99,7 @@ def test_what_is_in_force_stays_whole_where_writing_it_fails(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(f"cloudlake.serving.publication.os.{failing}", full)
+        disk.setattr(f"cloudlake.common.publication.os.{failing}", full)
         with pytest.raises(OSError, match="No space left"):
             publish(config, "run2")
     assert published(config.lake).run_id == "run1" and rows_seen(config) == {1}

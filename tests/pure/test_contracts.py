@@ -154,6 +154,20 @@ def test_settings_are_checked_together_with_contracts(conf: Path) -> None:
     assert "gold.yaml: revenue_by_org_month.key: 'org' is not a column" in found
 
 
+def test_a_retention_that_contradicts_itself_is_refused_and_one_that_does_not_reaches_the_tables(conf: Path) -> None:
+    edit(conf, "lake.yaml", "time_travel: 30", "time_travel: 60")
+    tables = load_config(str(conf)).registry
+    kept = {tables[n].properties["delta.deletedFileRetentionDuration"] for n in ("gold.usage_daily", "quarantine.users")}
+    assert kept == {"interval 60 days"}
+    edit(conf, "lake.yaml", "time_travel: 60", "time_travel: 7")
+    edit(conf, "lake.yaml", "ops: 90", "ops: 10")
+    with pytest.raises(ConfigurationError) as caught:
+        load_config(str(conf))
+    assert "lake.yaml: retention" in str(caught.value)
+    assert "time_travel: 7 days are shorter than the 30 publications" in str(caught.value)
+    assert "ops: 10 days are shorter than reports, 90" in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ["decimal(40,2)", "array<string", "map<string>", "struct<a>", "text"])
 def test_what_is_no_type_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"type|precision"):

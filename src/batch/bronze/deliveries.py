@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from functools import reduce
@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 
 from ...common.config import Config
 from ...common.contracts.table import Table
+from ...common.erasure import REASON, erased_in
 from ...common.errors import QualityGateError
 from ...common.quality.quarantine import ENTRY
 
@@ -43,6 +44,8 @@ class Delivery:
     snapshot_at: datetime
     landed: int | None
     """Rows counted when the file was written to bronze."""
+    erased: int = 0
+    """Rows of erased persons among them: they were refused at bronze's door, or taken out of it."""
     keyless: int = 0
     """Rows of which a key can't be read."""
     outcomes: Counter[str] = field(default_factory=Counter)
@@ -71,8 +74,14 @@ def landed_deliveries(config: Config, table: Table) -> list[Delivery]:
     """Return every ingested file of a source, oldest snapshot first, of one snapshot time the one ingested first."""
     files = config.lake.rows("ops.landed_files")
     mine = [row for row in files if row["source"] == table.short_name and row["status"] == "ingested"]
+    taken = erased_in(config, table.short_name).rows
+
+    def erased(row: Mapping[str, Any]) -> int:
+        at_the_door = int(json.loads(row["drift"] or "{}").get(REASON, 0))
+        return at_the_door + taken["@".join((row["path"], row["sha256"], row["run_id"]))]
+
     return [
-        Delivery(row["path"], row["sha256"], row["run_id"], row["snapshot_at"], row["rows"])
+        Delivery(row["path"], row["sha256"], row["run_id"], row["snapshot_at"], row["rows"], erased(row))
         for row in sorted(mine, key=lambda row: (row["snapshot_at"], row["ingested_at"], row["path"]))
     ]
 
@@ -111,6 +120,10 @@ def count_outcomes(rows: DataFrame, table: Table, deliveries: Sequence[Delivery]
             delivery.reasons.update(dict.fromkeys(row["_reasons"], row["count"]))
         elif row["_outcome"] == "accepted":
             delivery.flags.update(dict.fromkeys(row["quality_flags"], row["count"]))
+    for delivery in deliveries:
+        if delivery.erased:
+            delivery.outcomes["quarantined"] += delivery.erased
+            delivery.reasons[REASON] += delivery.erased
 
 
 def find_retyped(rows: DataFrame, table: Table, deliveries: Sequence[Delivery]) -> dict[str, dict[str, int]]:

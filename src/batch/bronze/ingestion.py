@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from ...common.config import Config, Times
 from ...common.contracts.table import Table
+from ...common.erasure import NOBODY, REASON, Erased, erased_in
 from ...common.errors import CloudlakeError, ConfigurationError
 from ...common.faults import crash_point
 from ...common.steps import Expected, StepResult
@@ -267,9 +268,10 @@ def ingest(
         return StepResult(skipped=True, message="nothing new")
     good, bad = [f for f in files if not f.reason], [f for f in files if f.reason]
     config.lake.create(table)
-    notes = [_note(file, table, now, run_id) for file in files]
+    erased = erased_in(config, table.short_name)
+    notes = [_note(file, table, now, run_id, erased) for file in files]
     if good:
-        parts = [stamped(file, now, run_id) for file in good]
+        parts = [stamped(file, now, run_id, erased) for file in good]
         rows = pa.concat_tables(parts, promote_options="default")
         ingested = [note for note in notes if note["status"] == "ingested"]
         config.lake.append_widening(rows, table, note={"run_id": run_id, "files": ingested})
@@ -297,10 +299,10 @@ def _require_one(table: Table, known: Sequence[Mapping[str, Any]]) -> None:
         raise CloudlakeError(f"{table.short_name} has no delivery that could be taken. {named}. {_REMEDY}")
 
 
-def stamped(file: LandedFile, now: datetime, run_id: str) -> pa.Table:
-    """Return a file's rows with the provenance columns of bronze."""
+def stamped(file: LandedFile, now: datetime, run_id: str, erased: Erased = NOBODY) -> pa.Table:
+    """Return a file's rows with the provenance columns of bronze, without those of erased persons."""
     assert file.export is not None
-    rows = file.export.rows
+    rows, _ = erased.split(file.export.rows)
     moment = pa.timestamp("us", "UTC")
     provenance = {
         "_source_file": pa.scalar(file.path),
@@ -315,7 +317,8 @@ def stamped(file: LandedFile, now: datetime, run_id: str) -> pa.Table:
     return rows
 
 
-def _note(file: LandedFile, table: Table, now: datetime, run_id: str) -> dict[str, Any]:
+def _note(file: LandedFile, table: Table, now: datetime, run_id: str, erased: Erased) -> dict[str, Any]:
+    refused = erased.split(file.export.rows)[1] if file.export else 0
     return {
         "source": file.source,
         "path": file.path,
@@ -325,7 +328,7 @@ def _note(file: LandedFile, table: Table, now: datetime, run_id: str) -> dict[st
         "snapshot_at": file.snapshot_at,
         "status": "refused" if file.reason else "ingested",
         "reason": file.reason or None,
-        "drift": json.dumps(drift_of(file, table)),
+        "drift": json.dumps(drift_of(file, table) | ({REASON: refused} if refused else {})),
         "rows": file.export.rows.num_rows if file.export else None,
         "bronze_version": None,
         "run_id": run_id,

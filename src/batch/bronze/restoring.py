@@ -14,6 +14,7 @@ import pyarrow as pa
 from ...common.config import Config
 from ...common.contracts.schemas import arrow_schema
 from ...common.contracts.table import Table
+from ...common.erasure import erased_in
 from ...common.errors import CloudlakeError
 from ...common.lake.books import NEW, Books, Finding
 from ...common.lake.small import Revision
@@ -47,7 +48,8 @@ def restore(config: Config, table: Table, finding: Finding, run_id: str) -> str:
     if finding.kind == "files":
         lake.set_aside(table.name, run_id)
     lake.create(table)
-    parts = [stamped(file, row["ingested_at"], row["run_id"]) for row, file in files if file is not None]
+    erased = erased_in(config, table.short_name)
+    parts = [stamped(file, row["ingested_at"], row["run_id"], erased) for row, file in files if file is not None]
     if parts:
         rows = pa.concat_tables(parts, promote_options="default")
         lake.append_widening(rows, table, note={"run_id": run_id, "restored": [row["path"] for row in lost]})

@@ -210,6 +210,8 @@ class Table(_Declared):
     freshness: Freshness | None = None
     no_statistics: tuple[str, ...] = ()
     """Columns left out of the file statistics, beside those marked pii."""
+    history_days: int = Field(default=30, exclude=True)
+    """Days that its earlier versions can be read; conf/lake.yaml says how many."""
     parameters: dict[str, Any] = {}
     """Thresholds, weights and windows of its transform, which takes each as a keyword argument."""
 
@@ -245,8 +247,8 @@ class Table(_Declared):
         """Delta's table properties: history kept as long as publications need it, no statistics of personal data."""
         left_out = self.personal | set(self.no_statistics)
         properties = {
-            "delta.deletedFileRetentionDuration": "interval 30 days",
-            "delta.logRetentionDuration": "interval 90 days",
+            "delta.deletedFileRetentionDuration": f"interval {self.history_days} days",
+            "delta.logRetentionDuration": f"interval {max(90, self.history_days)} days",
         }
         if left_out:
             # Delta refuses a column of which it keeps no bounds: truth values, and nested ones.
@@ -296,6 +298,10 @@ class Registry:
         if name not in self.tables:
             raise ConfigurationError(f"'{name}' is not a table{did_you_mean(name, self.tables)}")
         return self.tables[name]
+
+    def kept(self, days: int) -> Registry:
+        """Return the same tables, whose earlier versions can be read for so many days."""
+        return Registry({n: t.model_copy(update={"history_days": days}) for n, t in self.tables.items()}, self.domains)
 
     def layer(self, *layers: str) -> list[Table]:
         """Return the tables of some layers in declared order."""
@@ -393,4 +399,5 @@ def memory_of(table: Table) -> Table:
         columns={name: column for name, column in table.columns.items() if name not in left_out} | own,
         # What is personal in the history is so in its memory.
         no_statistics=table.no_statistics,
+        history_days=table.history_days,
     )

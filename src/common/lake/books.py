@@ -23,7 +23,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ..errors import CloudlakeError
-from .log import data_files, is_table
+from .log import changes_rows, data_files, is_hidden, is_table
 from .small import table_lock
 from .tables import Lake
 
@@ -180,7 +180,7 @@ def _folders(path: str) -> str:
     """Return a hash of when each of the table's folders last gained or lost a file."""
     times = []
     for folder, folders, _ in os.walk(path):
-        folders[:] = [name for name in folders if name[:1] != "_"]
+        folders[:] = [name for name in folders if not is_hidden(name)]
         times.append((os.path.relpath(folder, path), os.stat(folder).st_mtime_ns))
     return hashlib.sha256(json.dumps(sorted(times)).encode()).hexdigest()[:16]
 
@@ -236,7 +236,7 @@ def _versions(log: Path, after: int, newest: int) -> Iterator[int]:
 def _is_foreign(log: Path, version: int) -> bool:
     """Tell whether a commit changes rows and carries no note of ours."""
     is_noted = b'"userMetadata"' in (log / f"{version:020d}.json").read_bytes()
-    return not is_noted and _changes_rows(log, version)
+    return not is_noted and changes_rows(log, version)
 
 
 def _actions(log: Path, version: int) -> list[dict[str, Any]]:
@@ -262,7 +262,7 @@ def _is_as_before(path: str, first: int, newest: int, log: Path) -> bool:
 
     Where a compaction lies between, the files before it are as good: they held the same rows.
     """
-    if not all(_is_foreign(log, v) or not _changes_rows(log, v) for v in _versions(log, first - 1, newest)):
+    if not all(_is_foreign(log, v) or not changes_rows(log, v) for v in _versions(log, first - 1, newest)):
         return False
     now = set(DeltaTable(path, version=newest).file_uris())
     for version in range(first - 1, -1, -1):
@@ -271,11 +271,6 @@ def _is_as_before(path: str, first: int, newest: int, log: Path) -> bool:
                 return True
         except DeltaError:
             return False
-        if not _has(log, version) or _changes_rows(log, version):
+        if not _has(log, version) or changes_rows(log, version):
             return False
     return False
-
-
-def _changes_rows(log: Path, version: int) -> bool:
-    actions = [action.get(kind) for action in _actions(log, version) for kind in ("add", "remove")]
-    return any(action["dataChange"] for action in actions if action)

@@ -89,6 +89,28 @@ def _parse_note(text: str | None) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
+def changes_rows(log: Path, version: int) -> bool:
+    """Tell whether a commit changes rows: a compaction writes files anew that hold the same ones."""
+    lines = (log / f"{version:020d}.json").read_text(encoding="utf-8").splitlines()
+    actions = (action for line in lines for kind, action in json.loads(line).items() if kind in ("add", "remove"))
+    return any(action["dataChange"] for action in actions)
+
+
+def is_hidden(folder: str) -> bool:
+    """Tell whether a folder of a table holds no rows; that of a partition does, whatever its column is called."""
+    return folder[:1] in "_." and "=" not in folder
+
+
+def _is_compaction(log: Path, version: int) -> bool:
+    """Tell whether a commit only wrote files anew; False where its entry is no longer there."""
+    try:
+        lines = (log / f"{version:020d}.json").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return False
+    info: dict[str, Any] = next((action["commitInfo"] for action in map(json.loads, lines) if "commitInfo" in action), {})
+    return info.get("operation") == "OPTIMIZE"
+
+
 def stored(path: str, version: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the data files and the columns of a version of the table at `path`."""
     delta = DeltaTable(path, version=version, skip_stats=True)
@@ -126,6 +148,23 @@ class Logs:
         upto = moment.timestamp() * 1000
         history = DeltaTable(self.path(table), without_files=True).history()
         return max((int(entry["version"]) for entry in history if entry["timestamp"] <= upto), default=-1)
+
+    def same_rows(self, table: str, old: int | None, new: int) -> bool:
+        """Tell whether two versions of a table hold the same rows, because only compactions lie between them."""
+        if old == new:
+            return True
+        if old is None or not 0 <= old < new:
+            return False
+        log = Path(self.path(table)) / "_delta_log"
+        return all(_is_compaction(log, version) for version in range(old + 1, new + 1))
+
+    def rows_since(self, table: str, version: int | None = None) -> int:
+        """Return the version since when a table has held the rows it has; compactions after it changed none (-1: no table)."""
+        found = self.version(table) if version is None else version
+        log = Path(self.path(table)) / "_delta_log"
+        while found > 0 and _is_compaction(log, found):
+            found -= 1
+        return found
 
     def commits(self, table: str, after: int = -1) -> list[Commit]:
         """Return a table's commits after a version, oldest first ([] where it does not exist yet)."""
@@ -227,6 +266,10 @@ class Logs:
     def has_files(self, table: str) -> bool:
         """Tell whether the table holds any data file."""
         return bool(DeltaTable(self.path(table), skip_stats=True).file_uris())
+
+    def file_count(self, table: str) -> int:
+        """Return the number of data files of the newest version."""
+        return len(DeltaTable(self.path(table)).file_uris())
 
     def partition_values(self, table: str, column: str, version: int | None = None) -> set[str]:
         """Return the values of a partition column that the table holds, as text."""

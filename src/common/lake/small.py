@@ -106,7 +106,7 @@ def _revised(kept: pa.Table, revision: Revision, table: Table) -> pa.Table | Non
     gone = revision.gone if revision.gone is not None else revision.changed.slice(0, 0)
     if not revision.changed.num_rows + gone.num_rows:
         return None
-    keys = ", ".join(table.key)
+    keys = ", ".join(f'"{name}"' for name in table.key)
     sql = f"""
         SELECT * FROM (
             SELECT kept.* FROM kept ANTI JOIN changed USING ({keys}) UNION ALL BY NAME SELECT * FROM changed

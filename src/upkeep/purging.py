@@ -1,0 +1,153 @@
+"""Rows that nobody needs any more: increments that are published, closed refusals, records past their retention."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ..common.config import Config
+from ..common.contracts.schemas import arrow_schema
+from ..common.lake.duck import connected
+from ..common.lake.pruning import entries_of
+from ..common.lake.small import Revision
+from ..common.live import BATCH_VIEW, SPEED_VIEW
+from ..common.publication import publications
+from ..common.quality.quarantine import OPEN
+
+BRONZE, SILVER = "bronze.usage_events", "silver.usage_events"
+RECONCILIATION = "ops.reconciliation"
+_TIMES = {
+    "ops.job_runs": "coalesce(ended_at, started_at)",
+    "ops.quality_results": "checked_at",
+    "ops.stream_progress": '"at"',
+    "ops.notifications": '"at"',
+}
+"""The records that age. What decides about what lands next, such as ops.landed_files and ops.gates, stays for ever."""
+_COUNTS = (
+    "landed", "accepted", "quarantined", "duplicates", "inserted", "changed", "unchanged", "superseded",
+)  # fmt: skip
+
+
+def purge(config: Config, table: str, now: datetime, *, unread: int | None, dry_run: bool) -> int:
+    """Delete a table's rows that nobody needs any more, in one commit, and return how many there are.
+
+    Args:
+        config: the lake and its retention.
+        table: the table.
+        now: the time.
+        unread: the first version of the table that a stream has not read, None where none reads it.
+        dry_run: only count them.
+    """
+    kept = config.settings.retention
+    if table == SPEED_VIEW:
+        return _delete(config, table, _covered_increments(config), dry_run)
+    if table == RECONCILIATION and kept.ops:
+        return _fold_counts(config, now - timedelta(days=kept.ops), dry_run)
+    if table in _TIMES and kept.ops:
+        return _delete(config, table, f"{_TIMES[table]} < {_literal(now - timedelta(days=kept.ops))}", dry_run)
+    if table.startswith("quarantine.") and kept.quarantine:
+        return _forget_payloads(config, table, now - timedelta(days=kept.quarantine), dry_run)
+    if table == BRONZE and kept.bronze:
+        return _delete(config, table, _read_days(config, now.date() - timedelta(days=kept.bronze), unread), dry_run)
+    return 0
+
+
+def _literal(time: datetime) -> str:
+    return f"'{time.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z'"  # as text: delta-rs compares with no literal of a time
+
+
+def _delete(config: Config, table: str, where: str, dry_run: bool) -> int:
+    if not where:
+        return 0
+    with connected(rows=config.lake.dataset(table)) as connection:
+        ((count,),) = connection.sql(f"SELECT count(*) FROM rows WHERE {where}").fetchall()
+    if count and not dry_run:
+        config.lake.delete(table, where, {**config.lake.last_note(table), "purged": count})
+    return int(count)
+
+
+def _covered_increments(config: Config) -> str:
+    """Return the condition of increments that every publication holds, and no window can reach; "" where there are none.
+
+    Those of the newest load stay: that a load is there is told by them.
+    """
+    covered = min((one.load_id(BATCH_VIEW) for one in publications(config.lake)), default=0)
+    newest = config.lake.newest(SPEED_VIEW, "bucket_start")
+    if not covered or newest is None:
+        return ""
+    live = config.stream.live
+    windows_from = newest - timedelta(hours=live.hours, minutes=2 * live.window_minutes)
+    last = config.lake.newest(SPEED_VIEW, "load_id")
+    return f"load_id <= {covered} AND load_id < {last} AND bucket_start < {_literal(windows_from)}"
+
+
+def _read_days(config: Config, before: date, unread: int | None) -> str:
+    """Return the condition of event lines of days that silver has whole; "" where what it has not read is as old."""
+    if unread is None:
+        return ""
+    times = entries_of(config.lake.path(BRONZE))
+    if unread <= max(times, default=-1):
+        first = datetime.fromtimestamp(times.get(unread, 0), UTC).date()
+        before = min(before, first)
+    return f"ingest_date < DATE '{before}'"
+
+
+def _forget_payloads(config: Config, table: str, before: datetime, dry_run: bool) -> int:
+    """Take the payload from rows that were closed long ago. The rows stay: they keep the same payload out, or replayed."""
+    rows = config.lake.read_small(table, columns=["quarantine_id", "status", "resolved_at", "payload"])
+    is_old = pc.fill_null(pc.less(rows["resolved_at"], pa.scalar(before, rows["resolved_at"].type)), False)
+    is_closed = pc.and_(is_old, pc.not_equal(rows["status"], OPEN))
+    found = rows.filter(pc.and_(is_closed, pc.is_valid(rows["payload"])))["quarantine_id"].to_pylist()
+    if found and not dry_run:
+        changes = [{"quarantine_id": one, "payload": None} for one in found]
+        config.lake.update_small(config.registry[table], changes, {"forgotten": len(found)})
+    return len(found)
+
+
+def _fold_counts(config: Config, before: datetime, dry_run: bool) -> int:
+    """Make one count of the micro-batches that were counted before a time; what landed and where it went is the same sum.
+
+    It stands under the newest of their load_ids and the whole of their range.
+    """
+    contract = config.registry[RECONCILIATION]
+    gone = 0
+
+    def folded(kept: pa.Table) -> Revision:
+        nonlocal gone
+        rows = [row for row in kept.to_pylist() if row["table"] == SILVER]
+        old = [row for row in rows if row["counted_at"] < before]
+        gone = max(0, len(old) - 1)
+        if not gone or dry_run:
+            return Revision(kept.slice(0, 0))
+        whole = _sum(old)
+        keys = [
+            {"table": row["table"], "delivery": row["delivery"]} for row in old if row["delivery"] != whole["delivery"]
+        ]
+        schema = arrow_schema(contract)
+        gone_keys = pa.Table.from_pylist(keys, pa.schema([schema.field(name) for name in contract.key]))
+        return Revision(pa.Table.from_pylist([whole], schema), gone_keys)
+
+    note = config.lake.last_note(RECONCILIATION)
+    config.lake.revise(contract, folded, {**note, "folded": True})
+    return gone
+
+
+def _sum(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    newest = max(rows, key=lambda row: int(row["delivery"]))
+    totals = {name: sum(row[name] for row in rows) for name in _COUNTS}
+    for kind in ("reasons", "flags"):
+        counted: dict[str, int] = {}
+        for row in rows:
+            for name, count in json.loads(row[kind] or "{}").items():
+                counted[name] = counted.get(name, 0) + count
+        totals[kind] = json.dumps(counted, sort_keys=True)
+    span = {
+        "from_version": min(row["from_version"] for row in rows if row["from_version"] is not None),
+        "to_version": max(row["to_version"] for row in rows if row["to_version"] is not None),
+    }
+    return {**newest, **totals, **span}
