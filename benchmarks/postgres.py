@@ -41,7 +41,7 @@ def copied(lake: Path, scratch: Path) -> Config:
     """Copy what is published of a lake, so that a table of it can be changed."""
     target = scratch / "lake"
     shutil.copytree(
-        lake, target, ignore=shutil.ignore_patterns("bronze", "quarantine", "landing", "silver", "checkpoints")
+        lake, target, ignore=shutil.ignore_patterns("bronze", "quarantine", "landing", "checkpoints")
     )
     landing = scratch / "nothing"
     landing.mkdir()
