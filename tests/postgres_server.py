@@ -8,8 +8,11 @@ import socket
 import subprocess
 import tempfile
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+
+PASSWORD = "secret word"
 
 
 def binaries() -> Path | None:
@@ -33,7 +36,7 @@ class Server:
         self.user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
         if self.user:
             shutil.chown(self.folder, "postgres")
-        (self.folder / "password").write_text("secret word\n")
+        (self.folder / "password").write_text(f"{PASSWORD}\n")
         (self.folder / "password").chmod(0o644)
         self.run("initdb", "-D", "data", "-U", "cloudlake", "-A", "scram-sha-256", "--pwfile=password", "-E", "UTF8", "--locale=C", "--no-sync")
         with socket.socket() as free:
@@ -58,5 +61,5 @@ class Server:
         self.stop("immediate")
         shutil.rmtree(self.folder)
 
-    def dsn(self, password: str = "secret%20word", database: str = "postgres") -> str:
+    def dsn(self, password: str = quote(PASSWORD), database: str = "postgres") -> str:
         return f"postgresql://cloudlake:{password}@127.0.0.1:{self.port}/{database}"

@@ -146,15 +146,19 @@ def _postgres_step(config: Config) -> Step:
             tables = publish_to_postgres(config)
         except CloudlakeError as error:
             again = "cloudlake publish --to postgres"
-            told = f"{error}" if again in str(error) else f"{error}. Once that is mended: {again}"
-            return StepResult(fault=f"{told}. The lake itself is published")
+            remedy = "" if again in str(error) else f". Once that is mended: {again}"
+            return StepResult(fault=f"the lake is published, PostgreSQL is not: {error}{remedy}")
         changed = [one for one in tables if one.what in ("new", "changed")]
         return StepResult(
             rows_out=sum(one.rows for one in changed), skipped=not changed, message=f"{len(changed)} table(s)"
         )
 
     return Step(
-        "postgres", ("publish",), run, lambda expected: "brings PostgreSQL to what is in force then", waits=("publish", *served.SERVED)
+        "postgres",
+        ("publish",),
+        run,
+        lambda expected: "brings PostgreSQL to what is in force then",
+        waits=("publish", *served.SERVED),
     )
 
 

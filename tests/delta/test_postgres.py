@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import dashboard_lake as lake
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
+import yaml
 from adbc_driver_postgresql import dbapi
 from cloudlake.cli.main import main
 from cloudlake.common.config import Config
@@ -58,6 +60,9 @@ ODD: dict[str, list[dict[str, Any]]] = {
         for n, text in enumerate(TEXTS)
     ],
 }
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "integrations" / "superset"))
+import bundle  # noqa: E402
+
 REVENUE, DAILY, HOURLY = "gold.revenue_monthly", "gold.usage_daily", "gold.usage_hourly"
 
 
@@ -445,10 +450,8 @@ def test_the_step_of_a_batch_run_fails_without_taking_the_lake_back_and_writes_t
     monkeypatch.setenv("CLOUDLAKE_POSTGRES_DSN", server.dsn("Gull%2FHush"))
     assert main(batch) == 1
     said = capsys.readouterr()
-    assert (
-        "password authentication failed" in said.err
-        and "cloudlake publish --to postgres. The lake itself is published" in said.err
-    )
+    assert "the lake is published, PostgreSQL is not" in said.err and "password authentication failed" in said.err
+    assert re.search(r"Once that is mended: cloudlake publish .*--to postgres\n", said.err)
     assert (config.lake.root / "published.json").read_bytes() == in_force
     written = [path for path in config.lake.root.rglob("*") if path.is_file()]
     assert [path for path in written if b"Hush" in path.read_bytes()] == []
@@ -503,6 +506,26 @@ def test_twenty_thousand_rows_that_all_changed_are_written_in_seconds(config: Co
         server, "SELECT DISTINCT events, _published_run FROM cloudlake.usage_hourly WHERE org_id = 'org_many'"
     ) == [(2, "dearer")]
     assert_equal(config, server)
+
+
+def test_superset_finds_each_column_and_computes_each_metric_of_its_bundle(config: Config, server: Server) -> None:
+    publish(config)
+    bodies = [yaml.safe_load(body) for body in bundle.files(config).values()]
+    datasets = {body["uuid"]: body for body in bodies if "table_name" in body}
+    there = {table for (table,) in ask(server, "SELECT table_name FROM cloudlake._publications")}
+    assert {f"cloudlake.{table.partition('.')[2]}" for table in there} <= {f"{d['schema']}.{d['table_name']}" for d in datasets.values()}
+    conditions: dict[str, set[str]] = {uuid: {"true"} for uuid in datasets}
+    for chart in [body for body in bodies if "slice_name" in body]:
+        conditions[chart["dataset_uuid"]] |= {f["sqlExpression"] for f in chart["params"]["adhoc_filters"] if f["expressionType"] == "SQL"}
+    for uuid, body in datasets.items():
+        place = f"{body['schema']}.{body['table_name']}"
+        found = ask(server, f"SELECT attname::text, format_type(atttypid, atttypmod) FROM pg_attribute WHERE attrelid = to_regclass('{place}') AND attnum > 0")
+        if not found:
+            continue  # the small lake has no such mart
+        assert {c["column_name"]: c["type"].lower() for c in body["columns"]} == dict(found), place
+        metrics = ", ".join(metric["expression"] for metric in body["metrics"])
+        (row,) = ask(server, f"SELECT {metrics} FROM {place} WHERE {' AND '.join(conditions[uuid])}")
+        assert row[0] > 0, place
 
 
 def test_types_come_from_the_contract() -> None:
