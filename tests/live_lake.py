@@ -10,7 +10,8 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-from cloudlake.common.config import Config, Notifications, load_config
+from cloudlake.common.config import Config, load_config
+from cloudlake.common.receivers import Notifications
 
 ROOT = Path(__file__).resolve().parents[1]
 NOW = datetime(2025, 8, 31, 18, tzinfo=UTC)

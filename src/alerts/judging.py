@@ -202,8 +202,10 @@ def pending(config: Config, now: datetime) -> list[tuple[Mapping[str, Any], str]
     alerts = config.lake.rows(ALERTS)
     if not alerts:
         return []
-    rows = config.lake.rows(NOTIFICATIONS)
-    delivered = {(row["alert_id"], row["target"]) for row in rows if row["status"] == "delivered"}
+    only = [("alert_id", "in", [row["alert_id"] for row in alerts]), ("status", "=", "delivered")]
+    delivered = {
+        (row["alert_id"], row["target"]) for row in config.lake.rows(NOTIFICATIONS, ["alert_id", "target"], only)
+    }
     found = alert_rules.undelivered(alerts, delivered, config.lake.rows(SILENCES), now)
     return [(alert, target) for alert, target in found if target in config.settings.notifications.targets]
 
@@ -226,7 +228,7 @@ def _deliver(config: Config, alert: Mapping[str, Any], target: str, now: datetim
 
 
 def _newest_fault(config: Config, alert_id: str, target: str) -> str | None:
-    rows = [r for r in config.lake.rows(NOTIFICATIONS) if (r["alert_id"], r["target"]) == (alert_id, target)]
+    rows = config.lake.rows(NOTIFICATIONS, filters=[("alert_id", "=", alert_id), ("target", "=", target)])
     return max(rows, key=lambda row: row["at"])["error"] if rows else None
 
 

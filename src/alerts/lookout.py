@@ -20,6 +20,7 @@ from ..common.errors import explain_failure
 from ..common.publication import publication_file
 from ..streaming import recent_events as speed_views
 from . import judging as alerts
+from . import run_news
 
 LOG = logging.getLogger("cloudlake.lookout")
 _POLL_SECONDS = 1.0
@@ -110,6 +111,8 @@ class Lookout:
     def _deliver(self) -> None:
         for fault in alerts.tell(self.config, now_utc()):
             self._report(f"alerts are kept and sent later: {fault}")
+        for fault in run_news.tell(self.config, now_utc()):
+            self._report(fault)
 
     def _try(self, work: Callable[[], None]) -> None:
         try:

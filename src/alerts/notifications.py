@@ -17,8 +17,8 @@ from typing import Any
 import requests
 from tenacity import RetryError, Retrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
-from ..common.config import SECRET, EmailTarget, LogTarget, Notifications, WebhookTarget
 from ..common.errors import CloudlakeError, ConfigurationError
+from ..common.receivers import SECRET, EmailTarget, LogTarget, Notifications, WebhookTarget, is_safe_address
 
 LOG = logging.getLogger("cloudlake.notifications")
 _FIRST_WAIT, _LONGEST_WAIT = 0.5, 5.0
@@ -66,6 +66,11 @@ def _sender(name: str, settings: Notifications) -> Callable[[Notification], None
         return _log
     if isinstance(target, WebhookTarget):
         url = _resolved(target.url, name, "url")
+        if not is_safe_address(url):
+            raise ConfigurationError(
+                f"conf/lake.yaml: notifications.targets.{name}.url: what {target.url} holds is neither https://… nor an "
+                "address of this machine; nothing was sent"
+            )
         headers = {key: _resolved(value, name, f"headers.{key}") for key, value in target.headers.items()}
         return lambda notification: _post(notification, name, url, headers, timeout)
     password = _resolved(target.password, name, "password") if target.password else None
@@ -94,7 +99,11 @@ def _post(notification: Notification, name: str, url: str, headers: Mapping[str,
     body = json.dumps({"id": notification.key, "subject": notification.subject, **notification.facts}, default=str)
     told = {**headers, "Content-Type": "application/json", "Idempotency-Key": notification.key}
     try:
-        response = requests.post(url, data=body.encode(), headers=told, timeout=timeout, allow_redirects=False)
+        # streamed, so that an answer's body, which nobody reads, can't keep us waiting
+        with requests.post(
+            url, data=body.encode(), headers=told, timeout=timeout, allow_redirects=False, stream=True
+        ) as response:
+            pass
     except (requests.ConnectionError, requests.Timeout) as error:
         raise _Transient("no answer in time" if isinstance(error, requests.Timeout) else "no connection") from None
     except (requests.RequestException, ValueError) as error:

@@ -52,7 +52,9 @@ def run(config: Config, arguments: Namespace) -> int:
         lambda alert, until, now: judging.silence(config, alert, None, None, until, now),
     )
     app = application(config, let_in, decisions, docs_folder(config), warm=True)
-    settings = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2)
+    settings = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
+    )
     family = socket.AF_INET6 if ":" in arguments.host else socket.AF_INET
     with socket.socket(family) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -27,7 +27,7 @@ def register(commands: Commands[Parser]) -> None:
     dictionary = add_command(
         commands,
         "dictionary",
-        "Write docs/data_dictionary.md with its graph, and docs/queries.md, from conf/.",
+        "Write docs/data_dictionary.md with its graph, docs/queries.md and docs/commands.md, from conf/ and the parser.",
         EXAMPLES,
     )
     dictionary.add_argument("--check", action="store_true", help="write nothing; exit 1 where a file is stale")
@@ -57,12 +57,14 @@ def _pages(config: Config, out: str | None) -> Iterator[tuple[Path, str]]:
     """Yield where each page lies, and what it is to hold."""
     from ..common.project import root
     from ..serving.queries import load_queries
-    from . import queries_page
+    from . import commands_page, queries_page
+    from .main import build_parser
 
     docs = root() / "docs"
     yield Path(out) if out else docs / "data_dictionary.md", render(config.registry)
     if not out:
         yield docs / "queries.md", queries_page.render(load_queries(config.conf, config.registry))
+        yield docs / "commands.md", commands_page.render(build_parser())
 
 
 def render(registry: Registry) -> str:

@@ -24,6 +24,7 @@ from . import (
     completion,
     dashboard,
     dictionary,
+    doctor,
     erase,
     export,
     gate,
@@ -36,6 +37,7 @@ from . import (
     report,
     rollback,
     runs,
+    schema,
     serve,
     sql,
     status,
@@ -45,8 +47,8 @@ from .arguments import Parser
 from .typed import typed
 
 COMMANDS = (
-    batch, stream, serve, query, sql, dashboard, report, status, runs, gate, rollback, publish, export, maintain, erase, history,
-    alerts, quarantine, quality, dictionary, completion,
+    batch, stream, serve, query, sql, dashboard, report, status, runs, doctor, gate, rollback, publish, export, maintain, erase,
+    history, alerts, quarantine, quality, schema, dictionary, completion,
 )  # fmt: skip
 """The commands, in the order that --help lists them."""
 

@@ -40,6 +40,8 @@ def run(config: Config, arguments: Namespace) -> int:
         scratch.write_text(page, encoding="utf-8")
         os.replace(scratch, path)
     except OSError as error:
-        raise ConfigurationError(f"--out {path}: can't be written ({error.strerror}); name a file in a folder that is there") from None
+        raise ConfigurationError(
+            f"--out {path}: can't be written ({error.strerror}); name a file in a folder that is there"
+        ) from None
     print(f"{path}: {len(page.encode()):,} bytes; open it with a browser, or print it from there")
     return 0

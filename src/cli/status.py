@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -18,17 +19,27 @@ if TYPE_CHECKING:
 def register(commands: Commands[Parser]) -> None:
     """Add the command."""
     status = add_command(commands, "status", "Last runs, freshness, lock holder, where every record went.")
-    status.add_argument("--check", action="store_true", help="exit 1 when something is stale or the last run failed")
+    status.add_argument(
+        "--check",
+        action="store_true",
+        help="for cron: exit 1 when something is stale or the last run failed, and tell the targets of notifications",
+    )
     status.add_argument("--json", action="store_true", help="as JSON")
     status.set_defaults(run=run)
 
 
 def run(config: Config, arguments: Namespace) -> int:
     """Print what is in force and what is wrong, and return 1 under `check` where something is."""
+    from ..alerts.run_news import tell
     from ..common.clock import now_utc
+    from ..runs.overdue import overdue
     from ..runs.state import gather
 
-    found = gather(config, now_utc())
+    now = now_utc()
+    found = gather(config, now)
+    if arguments.check:
+        for fault in tell(config, now, overdue(found, now)):
+            print(f"warning: {fault}", file=sys.stderr)
     if arguments.json:
         print(json.dumps(found, indent=2, default=str))
     else:

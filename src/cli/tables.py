@@ -47,7 +47,9 @@ def steps_grid(records: Sequence[StepRecord], said: Callable[[str], str]) -> Gri
         result = record.result
         numbers = [f"{n:,}" if n else "" for n in (result.rows_in, result.rows_out, result.quarantined)]
         status = f"[{STYLES.get(record.status, '')}]{record.status}[/]"
-        grid.add_row(record.step, status, *numbers, f"{record.seconds:.1f}", escape(said(record.error or result.message)))
+        grid.add_row(
+            record.step, status, *numbers, f"{record.seconds:.1f}", escape(said(record.error or result.message))
+        )
     return grid
 
 

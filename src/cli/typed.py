@@ -8,10 +8,14 @@ from argparse import Namespace
 
 from .arguments import FOLDERS
 
-_VERBS = "accept|ack|discard|list|once|replay|resend|show|silence|start|status|stop|unsilence"
+_VERBS = "accept|ack|discard|list|once|replay|resend|show|silence|start|status|stop|unsilence|verify"
+_COMMANDS = (
+    "alerts|backfill|dashboard|dictionary|doctor|erase|gate|history|lineage|maintain|publish|quality|quarantine|query|report|"
+    "rollback|runs|schema|sql|status"
+)
 _LINE = re.compile(
     r"(?:scripts/run_(?:batch_pipeline|streaming_pipeline|serving_layer|dashboard)\.sh"
-    r"|(?<![\w./-])cloudlake (?:alerts|dashboard|dictionary|gate|history|publish|quality|quarantine|query|report|rollback|sql|status))"
+    rf"|(?<![\w./-])cloudlake (?:{_COMMANDS}))"
     rf"(?: (?:{_VERBS})\b(?!:))?(?! (?:--lake|--landing|--conf|run)\b)"
 )
 

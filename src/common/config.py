@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import (
-    AfterValidator,
     AwareDatetime,
     BaseModel,
     ConfigDict,
@@ -28,6 +26,7 @@ from .lake.conflicts import Conflicts
 from .lake.storage import require_lake_root
 from .lake.tables import Lake
 from .project import packaged_conf, root
+from .receivers import LineageSettings, Notifications, Secret
 from .retention import Retention
 from .usage.sums import BUCKET_MINUTES
 from .usage.versions import EVENTS, Said, exponent_of, faults_of_versions
@@ -78,64 +77,6 @@ class Schedule(_Settings):
     nightly: str
 
 
-SECRET = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")
-"""How a setting names the variable of the environment that holds it."""
-
-
-def _not_in_the_file(text: str) -> str:
-    if SECRET.fullmatch(text) is None:
-        raise ValueError("a secret has no place in this file; write ${NAME} and set that environment variable")
-    return text
-
-
-def _address(text: str) -> str:
-    if SECRET.fullmatch(text) is None and re.match("https?://", text) is None:
-        raise ValueError("write http://…, https://…, or ${NAME} for a variable of the environment that holds it")
-    return text
-
-
-Secret = Annotated[str, AfterValidator(_not_in_the_file)]
-
-
-class LogTarget(_Settings):
-    """Notifications as lines of the log."""
-
-    kind: Literal["log"]
-
-
-class WebhookTarget(_Settings):
-    """Notifications by HTTP POST. An address that holds a secret stands as ${NAME}; so does every header's value."""
-
-    kind: Literal["webhook"]
-    url: Annotated[str, AfterValidator(_address)]
-    headers: dict[str, Secret] = {}
-
-
-class EmailTarget(_Settings):
-    """Notifications by SMTP; the password stands as ${NAME}."""
-
-    kind: Literal["email"]
-    host: str
-    port: int = Field(default=25, ge=1, le=65535)
-    starttls: bool = False
-    user: str | None = None
-    password: Secret | None = None
-    sender: str
-    recipients: tuple[str, ...] = Field(min_length=1)
-
-
-Target = Annotated[LogTarget | WebhookTarget | EmailTarget, Field(discriminator="kind")]
-
-
-class Notifications(_Settings):
-    """Where alerts go, and how stubbornly."""
-
-    attempts: int = Field(ge=1, le=10)
-    timeout_seconds: float = Field(gt=0, le=60)
-    resend_seconds: float = Field(gt=0)
-    targets: dict[str, Target] = {}
-
-
 class Quality(_Settings):
     """How whole tables are checked, and how far they may move from their last runs before somebody is warned."""
 
@@ -181,6 +122,7 @@ class LakeSettings(_Settings):
     schedule: Schedule
     retention: Retention = Retention()
     notifications: Notifications
+    lineage: LineageSettings = LineageSettings()
     postgres: PostgresSettings = PostgresSettings()
 
 

@@ -12,17 +12,19 @@ from typing import Any
 from ..batch.bronze import ingestion as bronze_ingestion
 from ..common.clock import new_run_id, now_utc
 from ..common.config import Config, require_landing
-from ..common.errors import LockedError
+from ..common.errors import CloudlakeError, LockedError
 from ..common.lake.locks import lock_holder, process_lock
 from ..common.quality import gates
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
-from . import trust
+from ..upkeep.open_lineage import Journal, StepEnd, Story
+from . import health, trust
 from .batch_steps import EVENTS, Options, batch_steps
 from .declaring import declare_all
-from .record import reconciliation, record_killed, record_step, record_trace, write_report
+from .record import reconciliation, record_killed, record_not_done, record_step, record_trace, write_report
 from .runner import run_steps, select
 from .steps import Step, StepRecord
+from .telling import tell_of_runs
 
 __all__ = ["Options", "Run", "plan_batch", "run_batch"]
 
@@ -55,18 +57,36 @@ def run_batch(config: Config, options: Options, *, on_end: Callable[[StepRecord]
     Raises:
         ConfigurationError: a job, the landing zone or a delivery that the run needs is not there.
         LockedError: another batch runs, or a stream where silver.usage_events is to be made anew.
+        CloudlakeError: a table's log is damaged.
     """
     now = now_utc()
     run_id = new_run_id(now)
+    try:
+        return _run_batch(config, options, run_id, now, on_end)
+    except CloudlakeError as error:
+        record_not_done(config, run_id, "run", now, error, _asked(config, options))
+        raise
+    finally:
+        tell_of_runs(config)
+
+
+def _run_batch(
+    config: Config, options: Options, run_id: str, now: datetime, on_end: Callable[[StepRecord], None]
+) -> Run:
+    health.require_sound(config)
     with ExitStack() as stack:
         sessions = Sessions("cloudlake-batch")
         chosen = _chosen(sessions, config, options, run_id, now, stack)
         sources = [t for t in config.registry.layer("bronze") if t.file and t.name in {step.name for step in chosen}]
-        bronze_ingestion.require_deliveries(config, sources, options.snapshot_at, now)
+        if not trust.unreadable_records(config):  # a record that is made anew first says nothing yet
+            bronze_ingestion.require_deliveries(config, sources, options.snapshot_at, now)
         record_killed(config, stack.enter_context(process_lock(config.lake, "batch", run_id)))
         if options.full_reload and any(step.name == EVENTS for step in chosen):
             _lock_for_reload(config, run_id, stack)
         started = now_utc()
+        story, journal = Story.of(config, run_id), Journal(config, run_id)
+        stack.callback(journal.close)
+        journal.write([story.begun(started)])
 
         def recorded(record: StepRecord) -> None:
             on_end(record)
@@ -74,6 +94,8 @@ def run_batch(config: Config, options: Options, *, on_end: Callable[[StepRecord]
             record_trace(config.lake, run_id, record)
             if isinstance(record.failure, gates.GateFailed):
                 gates.record_failure(config.lake, config.registry, run_id, record.failure)
+            if record.started_at and record.ended_at and record.status != "skipped":
+                journal.write(story.step(_step_end(record, record.started_at, record.ended_at)))
 
         records = run_steps(
             _after_the_books(sessions, config, options, run_id, chosen),
@@ -83,7 +105,14 @@ def run_batch(config: Config, options: Options, *, on_end: Callable[[StepRecord]
             cpu_seconds=sessions.cpu_seconds,
         )
         trust.close(config)
-        return _conclude(config, options, run_id, started, records)
+        ran = _conclude(config, options, run_id, started, records)
+        journal.write([story.ended(now_utc(), ran.whole.status, ran.whole.error)])
+        return ran
+
+
+def _step_end(record: StepRecord, started: datetime, ended: datetime) -> StepEnd:
+    result = record.result
+    return StepEnd(record.step, record.status, started, ended, result.rows_out, result.bytes_written, record.error)
 
 
 def plan_batch(config: Config, options: Options) -> list[tuple[str, str]]:

@@ -14,6 +14,8 @@ from ..common.quality.docs import INDEX, docs_folder
 
 LAST = 8
 """How many deliveries or runs a trend shows."""
+_NEWEST_RESULTS = 20_000
+"""So many of the newest results are looked at: a run that has built everything leaves some 400."""
 SHOWN = (
     "kind",
     "level",
@@ -59,9 +61,10 @@ def _tables(config: Config, name: str | None) -> list[Table]:
 def _row_rules(config: Config, table: Table) -> list[dict[str, Any]]:
     """One entry for each rule that rows have met, or might: pass rate over all deliveries, trend over the last."""
     newest: dict[str, dict[str, Any]] = {}
-    for row in sorted(config.lake.rows("ops.reconciliation"), key=lambda row: row["counted_at"]):
-        if row["table"] == table.name:
-            newest[row["delivery"]] = row
+    columns = ["delivery", "counted_at", "landed", "accepted", "reasons", "flags"]
+    counts = config.lake.rows("ops.reconciliation", columns, [("table", "=", table.name)])
+    for row in sorted(counts, key=lambda row: row["counted_at"]):
+        newest[row["delivery"]] = row
     counted = sorted(newest.values(), key=lambda row: row["counted_at"])
     broken: dict[str, list[tuple[int, int]]] = defaultdict(list)
     seen = {name for row in counted for kind in ("reasons", "flags") for name in json.loads(row[kind] or "{}")}
@@ -104,7 +107,10 @@ def _meaning(reason: str) -> str:
 
 
 def _results(config: Config, names: set[str]) -> list[dict[str, Any]]:
-    rows = [row for row in config.lake.rows(RESULTS) if row["table"] in names]
+    since = config.lake.least_of_newest(RESULTS, "checked_at", _NEWEST_RESULTS)
+    if since is None:
+        return []
+    rows = config.lake.rows(RESULTS, filters=[("checked_at", ">=", since), ("table", "in", sorted(names))])
     return sorted(rows, key=lambda row: row["checked_at"])
 
 

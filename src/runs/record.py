@@ -10,14 +10,27 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from ..common.clock import now_utc
 from ..common.config import Config
 from ..common.contracts.table import Registry
+from ..common.errors import ConfigurationError, LockedError, explain_failure
+from ..common.lake.damage import log_damage
+from ..common.lake.duck import connected
 from ..common.lake.locks import Holder
 from ..common.lake.tables import Lake
 from ..common.steps import StepResult
 from .steps import StepRecord
 
 JOB_RUNS = "ops.job_runs"
+RECONCILIATION = "ops.reconciliation"
+_MEASURES = ("landed", "accepted", "quarantined", "duplicates")
+_COUNTED = ["table", "delivery", "run_id", "counted_at", "reasons", "flags", *_MEASURES]
+# Grouped by what was refused, so that a stream's many micro-batches are few rows.
+_TOTALS = f"""
+WITH newest AS (FROM counted QUALIFY row_number() OVER (PARTITION BY "table", delivery ORDER BY counted_at DESC) = 1)
+SELECT "table", count(*), reasons, flags, {", ".join(f"sum({name})" for name in _MEASURES)}
+FROM newest WHERE $run_id IS NULL OR run_id = $run_id GROUP BY ALL
+"""
 
 
 def record_step(
@@ -53,12 +66,31 @@ def record_killed(config: Config, left: Holder | None) -> None:
     step, lake = "run" if left.kind == "batch" else left.kind, config.lake
     known = []
     if lake.exists(JOB_RUNS):
+        if not lake.is_readable(JOB_RUNS, lake.version(JOB_RUNS)):
+            return
         known = lake.read_small(JOB_RUNS, columns=["step"], filters=[("run_id", "=", left.run_id)])["step"].to_pylist()
     if step not in known:
         error = f"process {left.pid} on {left.host} was killed, or its machine went down"
         record_step(
             lake, config.registry, left.run_id, StepRecord(step, "interrupted", left.since, None, StepResult(), error)
         )
+
+
+def record_not_done(
+    config: Config, run_id: str, step: str, started: datetime, error: Exception, asked: Mapping[str, Any] | None = None
+) -> None:
+    """Note a run that ended before it had steps: refused by a health check, without landing zone, given up.
+
+    One that another run's lock kept out, or whose arguments are wrong, is no run; nor is there a record of the first
+    run of a lake before it has begun.
+    """
+    lake = config.lake
+    is_usage = isinstance(error, LockedError) or (isinstance(error, ConfigurationError) and str(error).startswith("--"))
+    if is_usage or not lake.exists(JOB_RUNS) or log_damage(lake, JOB_RUNS) is not None:
+        return
+    record = StepRecord(step, "failed", started, now_utc(), StepResult(), explain_failure(error), failure=error)
+    record_step(lake, config.registry, run_id, record, asked)
+    record_trace(lake, run_id, record)
 
 
 def record_trace(lake: Lake, run_id: str, record: StepRecord) -> None:
@@ -74,19 +106,18 @@ def record_trace(lake: Lake, run_id: str, record: StepRecord) -> None:
 
 def reconciliation(config: Config, run_id: str | None = None) -> list[dict[str, Any]]:
     """Return where every landed record of each source went, over all deliveries or those one run counted."""
-    newest: dict[tuple[str, str], dict[str, Any]] = {}
-    for row in sorted(config.lake.rows("ops.reconciliation"), key=lambda row: row["counted_at"]):
-        newest[row["table"], row["delivery"]] = row
-    measures = ("landed", "accepted", "quarantined", "duplicates")
-    totals: dict[str, dict[str, Any]] = defaultdict(lambda: dict.fromkeys(measures, 0) | {"reasons": {}, "flags": {}})
-    for (table, _), row in newest.items():
-        if run_id is not None and row["run_id"] != run_id:
-            continue
-        for measure in measures:
-            totals[table][measure] += row[measure]
-        for kind in ("reasons", "flags"):
-            for name, count in json.loads(row[kind] or "{}").items():
-                totals[table][kind][name] = totals[table][kind].get(name, 0) + count
+    if not config.lake.exists(RECONCILIATION):
+        return []
+    counted = config.lake.read_small(RECONCILIATION, columns=_COUNTED)
+    totals: dict[str, dict[str, Any]] = defaultdict(lambda: dict.fromkeys(_MEASURES, 0) | {"reasons": {}, "flags": {}})
+    with connected(counted=counted) as connection:
+        rows = connection.execute(_TOTALS, {"run_id": run_id}).fetchall()
+    for table, deliveries, reasons, flags, *measured in rows:
+        for measure, number in zip(_MEASURES, measured, strict=True):
+            totals[table][measure] += int(number)
+        for kind, text in (("reasons", reasons), ("flags", flags)):
+            for name, count in json.loads(text or "{}").items():
+                totals[table][kind][name] = totals[table][kind].get(name, 0) + count * deliveries
     return [{"table": table, **totals[table], "holds": _holds(totals[table])} for table in sorted(totals)]
 
 

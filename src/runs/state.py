@@ -10,22 +10,33 @@ from typing import Any
 from ..alerts.state import alerts_state
 from ..common.clock import spoken_age
 from ..common.config import Config
+from ..common.lake.duck import connected
 from ..common.lake.locks import lock_holder
 from ..common.publication import published
 from .background import stream_state
+from .overdue import is_night_missing
 from .record import reconciliation
 
-PUBLICATION_MAX_AGE_HOURS = 36.0
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = dict[str, Any]
+JOB_RUNS, LANDED = "ops.job_runs", "ops.landed_files"
+_ROWS = 1500
+_ODD_FILES = """
+WITH newest AS (
+    FROM landed SELECT *, row_number() OVER (PARTITION BY path ORDER BY ingested_at DESC) = 1 AS is_newest_of_path)
+SELECT * FROM newest WHERE (status = 'refused' AND is_newest_of_path) OR (status = 'ingested' AND drift IS NOT NULL)
+ORDER BY ingested_at, path
+"""
 
 
 def gather(config: Config, now: datetime) -> dict[str, Any]:
     """Return the state of the lake as plain data; `problems` lists what is wrong, each with what to do."""
-    rows = config.lake.rows("ops.job_runs")
+    rows = _newest_rows(config)
     runs = sorted(
         (row for row in rows if row["step"] in ("run", "stream")), key=lambda row: row["started_at"], reverse=True
     )
+    batches = [_run(row) for row in runs if row["step"] == "run"]
+    landed = _landed(config)
     publication = published(config.lake)
     found: dict[str, Any] = {
         "lake": str(config.lake.root),
@@ -33,8 +44,8 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "locks": {name: lock_holder(config.lake, name) for name in ("batch", "stream", "serving")},
         "stream": stream_state(config, now),
         "last_runs": [_run(row) for row in runs[:5]],
-        "last_batch": next((_run(row) for row in runs if row["step"] == "run"), None),
-        "last_good_batch": next((_run(r) for r in runs if r["step"] == "run" and r["status"] == "done"), None),
+        "last_batch": next(iter(batches), None),
+        "last_good_batch": next((run for run in batches if run["status"] == "done"), None) or _last_good(config),
         "cut_off": _cut_off(rows, runs, lock_holder(config.lake, "batch")),
         "publication": {
             "run_id": publication.run_id,
@@ -44,9 +55,9 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "freshness": [_freshness(config, name, now) for name, t in config.registry.tables.items() if t.freshness],
         "reconciliation": reconciliation(config),
         "open_quarantine": _open_quarantine(config),
-        "refused_files": _refused_files(config),
+        "refused_files": [{"path": r["path"], "reason": r["reason"]} for r in landed if r["status"] == "refused"],
         "alerts": alerts_state(config, now, ["open", "acknowledged"]),
-        "drift": _drift(config, rows),
+        "drift": _drift(config, landed),
     }
     found["problems"] = problems(found, now)
     return found
@@ -70,25 +81,46 @@ def _freshness(config: Config, table: str, now: datetime) -> dict[str, Any]:
     }
 
 
+def _newest_rows(config: Config) -> list[dict[str, Any]]:
+    """Return what the newest runs recorded, as far back as some dozens of batch runs."""
+    least = config.lake.least_of_newest(JOB_RUNS, "run_id", _ROWS)
+    columns = ["run_id", "step", "status", "started_at", "seconds", "error"]
+    return [] if least is None else config.lake.rows(JOB_RUNS, columns, [("run_id", ">=", least)])
+
+
+def _last_good(config: Config) -> dict[str, Any] | None:
+    """Return the newest batch run that ended well, however long ago."""
+    rows = config.lake.rows(JOB_RUNS, filters=[("step", "=", "run"), ("status", "=", "done")])
+    return max(map(_run, rows), key=lambda run: run["started_at"], default=None)
+
+
 def _open_quarantine(config: Config) -> dict[str, int]:
-    counts = {}
-    for table in config.registry.layer("quarantine"):
-        rows = config.lake.rows(table.name, ["status"])
-        counts[table.short_name] = sum(row["status"] == "open" for row in rows)
+    tables = config.registry.layer("quarantine")
+    counts = {table.short_name: config.lake.count(table.name, "status", ["open"]) for table in tables}
     return {name: count for name, count in counts.items() if count}
 
 
-def _refused_files(config: Config) -> list[dict[str, str]]:
-    newest: dict[str, dict[str, Any]] = {}
-    for row in sorted(config.lake.rows("ops.landed_files"), key=lambda row: row["ingested_at"]):
-        newest[row["path"]] = row
-    return [{"path": path, "reason": row["reason"]} for path, row in newest.items() if row["status"] == "refused"]
+def _landed(config: Config) -> list[dict[str, Any]]:
+    """Return the newest row of each file that was refused or whose columns are not those declared, by path."""
+    if not config.lake.exists(LANDED):
+        return []
+    columns = ["source", "path", "status", "reason", "drift", "snapshot_at", "ingested_at", "run_id"]
+    landed = config.lake.read_small(LANDED, columns=columns)
+    with connected(landed=landed) as connection:
+        rows: list[dict[str, Any]] = connection.sql(_ODD_FILES).to_arrow_table().to_pylist()
+    return rows
 
 
-def _drift(config: Config, steps: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _drift(config: Config, landed: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Return the newest file of each source whose columns are not those declared, and how they differ."""
-    files = [row for row in config.lake.rows("ops.landed_files") if row["status"] == "ingested" and row["drift"]]
+    files = [row for row in landed if row["status"] == "ingested" and row["drift"]]
     newest = {row["source"]: row for row in sorted(files, key=lambda row: (row["snapshot_at"], row["ingested_at"]))}
+    told = {row["run_id"] for row in newest.values()}
+    steps = (
+        config.lake.rows(JOB_RUNS, ["started_at", "ended_at", "detail"], [("run_id", "in", sorted(told))])
+        if told
+        else []
+    )
     retyped: dict[str, list[str]] = {}
     for step in sorted(steps, key=lambda step: step["started_at"] or step["ended_at"] or EPOCH):
         for path, columns in (json.loads(step["detail"] or "{}").get("retyped") or {}).items():
@@ -138,9 +170,7 @@ def _of_the_publication(found: State, now: datetime) -> Iterator[str]:
         yield "nothing is published yet: scripts/run_batch_pipeline.sh"
         return
     age = (now - datetime.fromisoformat(published_at).astimezone(UTC)).total_seconds() / 3600
-    last_ok = found["last_good_batch"]
-    ran = (now - last_ok["started_at"]).total_seconds() / 3600 if last_ok else age
-    if min(age, ran) > PUBLICATION_MAX_AGE_HOURS:
+    if is_night_missing(found, now):
         yield f"the publication is {spoken_age(age)} old: scripts/run_batch_pipeline.sh, and scripts/setup_cron.sh status"
 
 

@@ -23,9 +23,10 @@ from ..common.session import Sessions
 from ..common.steps import StepResult
 from ..streaming.monitor import Monitor, run_folder
 from ..streaming.pipeline import StreamResult, reload_events, run_continuously, run_once
-from . import trust
-from .record import record_killed, record_step
+from . import health, trust
+from .record import record_killed, record_not_done, record_step
 from .steps import StepRecord
+from .telling import tell_of_runs
 
 PID = "stream.pid"
 HOPELESS = (ConfigurationError, QualityGateError, Py4JNetworkError)
@@ -59,8 +60,21 @@ def run_stream(config: Config, work: Callable[[Sessions, Config, str], StreamRes
 
     Raises:
         LockedError: another stream runs.
+        CloudlakeError: a table's log is damaged.
     """
     run_id = new_run_id(now_utc())
+    started = now_utc()
+    try:
+        return _run_stream(config, work, run_id)
+    except Exception as error:
+        record_not_done(config, run_id, "stream", started, error)
+        raise
+    finally:
+        tell_of_runs(config)
+
+
+def _run_stream(config: Config, work: Callable[[Sessions, Config, str], StreamResult], run_id: str) -> StreamResult:
+    health.require_sound(config)
     with process_lock(config.lake, "stream", run_id) as left:
         record_killed(config, left)
         started = now_utc()

@@ -6,6 +6,7 @@ increments) is made anew; silver is told anew from bronze, bronze read anew from
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
@@ -38,12 +39,20 @@ def memory_of(table: str) -> str:
     return f"{table}__memory"
 
 
-def compared(config: Config, names: Collection[str]) -> list[Finding]:
-    """Return the tables that are not what the books say."""
+def compared(config: Config, names: Collection[str], *, keep: bool = True) -> list[Finding]:
+    """Return the tables that are not what the books say; `keep`: whether the marks of the others move on."""
     books = Books.of(config.lake)
-    found = _behind(config, names, [name for name in names if name not in books.marks])
+    found = []
+    if not unreadable_records(config):  # what can't be read says nothing of other tables
+        found = _behind(config, names, [name for name in names if name not in books.marks])
     told = {finding.table for finding in found}
-    return found + books.compare([name for name in names if name not in told])
+    return found + books.compare([name for name in names if name not in told], keep=keep)
+
+
+def unreadable_records(config: Config) -> list[Finding]:
+    """Return the records of deliveries and counts that lack a data file: who trusts them must not read them first."""
+    found = Books.of(config.lake).compare([LANDED, RECONCILIATION], keep=False)
+    return [finding for finding in found if finding.kind == "files"]
 
 
 def close(config: Config) -> None:
@@ -76,7 +85,7 @@ def _least(config: Config, names: Collection[str]) -> dict[str, int]:
     """Return the version that each table has at least, by what was counted, and what gold was made from."""
     lake = config.lake
     least: dict[str, int] = {}
-    for row in lake.rows(RECONCILIATION, ["table", "accepted", "quarantined"]):
+    for row in lake.rows(RECONCILIATION, ["table", "accepted", "quarantined"]):  # once: of a lake without marks
         short = row["table"].partition(".")[2]
         for name, count in ((row["table"], row["accepted"]), (f"quarantine.{short}", row["quarantined"])):
             least |= {name: 1} if count else {}  # version 0 is the empty table
@@ -92,8 +101,8 @@ def _least(config: Config, names: Collection[str]) -> dict[str, int]:
 def _lost_loads(config: Config) -> list[Finding]:
     """Return silver's events and the increments where they lack a load that was counted."""
     lake = config.lake
-    rows = lake.rows(RECONCILIATION, ["table", "delivery", "accepted"])
-    counted = max((int(r["delivery"]) for r in rows if r["table"] == SILVER and r["accepted"]), default=0)
+    rows = lake.rows(RECONCILIATION, ["delivery"], [("table", "=", SILVER), ("accepted", ">", 0)])
+    counted = max((int(row["delivery"]) for row in rows), default=0)
     if not counted:
         return []
     tables = [SILVER] if lake.last_note(SILVER).get("reload") else [SILVER, INCREMENTS]
@@ -137,6 +146,7 @@ def open_books(
         lines = [f"{finding}. {_remedy(config, finding)}" for finding in stopping]
         raise CloudlakeError("\n".join([*lines, "Nothing was started, and nothing is published."]))
     mine = [finding for finding in found if finding.table not in STREAM]
+    mine.sort(key=lambda finding: not _is_ops(finding.table))  # what is healed by the records comes after them
     told = [_heal(config, finding, run_id) for finding in mine]
     names = ", ".join(f.table for f in found if f.table in STREAM)
     told += [f"{names}: made anew by the stream's step"] if names else []
@@ -172,22 +182,39 @@ def _stops(config: Config, finding: Finding, chosen: Collection[str], full_reloa
     return layer not in ("ops", "speed") and maker not in chosen
 
 
-def _remedy(config: Config, finding: Finding) -> str:
-    """Return what a person types."""
+def line(config: Config, finding: Finding) -> str:
+    """Return what a person types to mend a finding of the books."""
     layer, _, short = _owner(finding.table).partition(".")
+    lake = config.lake
     anew = f"{RUN} --full-reload --jobs {short}"
-    restore = restore_line(config.lake, finding)
-    if finding.kind != "foreign":
-        return f"Run {RUN} for all tables (a running stream must be stopped first): it is made anew from what it is made of."
+    if finding.kind != "foreign" or layer in ("gold", "serving") or finding.table in (INCREMENTS, RECENT):
+        return RUN
     if finding.good < 0 and layer != "silver":
-        return "The table was made by another program: move its folder away, and run again."
-    if finding.table.endswith("__memory") or (layer == "silver" and finding.good < 0):
-        return f"To make it anew from bronze, without those rows: {anew}"
-    if finding.table == BRONZE_EVENTS:
-        return f"To take it back: {restore} and then {anew}"
+        aside = str(lake.root / "aside")
+        moved = shlex.join(["mv", lake.path(finding.table), f"{aside}/{finding.table}-foreign"])
+        return f"{shlex.join(['mkdir', '-p', aside])} && {moved} && {RUN}"
     if layer == "silver":
-        return f"To make it anew from bronze, without those rows: {anew} (or take the table back: {restore})"
-    return f"To take it back: {restore}"
+        return f"{anew} && {RUN}"
+    restore = restore_line(lake, finding)
+    return f"{restore} && {anew} && {RUN}" if finding.table == BRONZE_EVENTS else restore
+
+
+def _can_go_back(finding: Finding) -> bool:
+    return finding.good >= 0 and not finding.table.endswith("__memory")
+
+
+def _remedy(config: Config, finding: Finding) -> str:
+    """Say what a person types, and what it does."""
+    layer = finding.table.partition(".")[0]
+    typing = line(config, finding)
+    if finding.kind != "foreign":
+        return f"{typing}: it is made anew from what it is made of (a running stream must be stopped first)."
+    if finding.good < 0 and layer != "silver":
+        return f"The table was made by another program; to move it away, and run again: {typing}"
+    if layer == "silver":
+        back = f" (or take the table back: {restore_line(config.lake, finding)})" if _can_go_back(finding) else ""
+        return f"To make it anew from bronze, without those rows: {typing}{back}"
+    return f"To take it back: {typing}"
 
 
 def _heal(config: Config, finding: Finding, run_id: str) -> str:
@@ -269,6 +296,9 @@ def open_stream_books(config: Config, run_id: str, *, full_reload: bool = False)
     Raises:
         CloudlakeError: something is lost, or another program's.
     """
+    broken = unreadable_records(config)
+    if broken:
+        raise CloudlakeError("\n".join(f"{finding}. A batch run writes it again: {RUN}" for finding in broken))
     found = compared(config, STREAM)
     stopping = [f for f in found if f.kind == "foreign" and f.table in (BRONZE_EVENTS, SILVER, QUARANTINE)]
     stopping = [f for f in stopping if not (full_reload and f.table == SILVER)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from ..common.clock import now_utc
@@ -48,7 +49,10 @@ def publish(config: Config, run_id: str) -> StepResult:
     crash_point("before_publish")
     new = Publication(run_id, now_utc().isoformat(timespec="microseconds"), tables)
     earlier = (ledger.in_force, *ledger.others) if ledger.in_force.run_id else ()
-    write_ledger(config.lake, Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-config.settings.retention.publications :])))
+    write_ledger(
+        config.lake,
+        Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-config.settings.retention.publications :])),
+    )
     crash_point("after_publish")
     return StepResult(rows_out=len(tables), message=f"{len(tables)} tables in force")
 
@@ -74,7 +78,7 @@ def rollback(config: Config, to: str | None = None) -> tuple[Publication, Public
         if to not in known:
             raise ConfigurationError(f"--to {to}: no publication of that run is kept{did_you_mean(to, known)}")
         target = known[to]
-    gone = [name for name, entry in target.tables.items() if not _is_there(config.lake, name, entry)]
+    gone = broken(config.lake, target)
     if gone:
         raise CloudlakeError(
             f"run {target.run_id} can't be published again: {', '.join(gone)} no longer has that version (VACUUM removes "
@@ -85,8 +89,20 @@ def rollback(config: Config, to: str | None = None) -> tuple[Publication, Public
     return now, target
 
 
+def broken(lake: Lake, publication: Publication) -> list[str]:
+    """Return the tables of which a publication's version can't be read any more."""
+    return [name for name, entry in sorted(publication.tables.items()) if not _is_there(lake, name, entry)]
+
+
+def forget(lake: Lake, publication: Publication) -> None:
+    """Drop a publication that is not in force, because it can't be rolled back to. The caller holds the batch lock."""
+    ledger = read_ledger(lake)
+    write_ledger(
+        lake, replace(ledger, others=tuple(other for other in ledger.others if other.run_id != publication.run_id))
+    )
+
+
 def _is_there(lake: Lake, table: str, entry: dict[str, Any]) -> bool:
     """Tell whether the published version can be read, and is the one that was published: a table may be made anew."""
     version = entry["version"]
     return lake.is_readable(table, version) and lake.last_note(table, version).get("run_id") == entry["run_id"]
-

@@ -27,8 +27,8 @@ class LandedFiles:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        rows = config.lake.rows(LANDED, columns=_COLUMNS)
-        events = sorted((row for row in rows if row["source"] == SOURCE), key=lambda row: row["ingested_at"])
+        rows = config.lake.rows(LANDED, _COLUMNS, [("source", "=", SOURCE)])
+        events = sorted(rows, key=lambda row: row["ingested_at"])
         self._rows: dict[str, dict[str, Any]] = {row["path"]: row for row in events}
         self._looked_at: dict[EventFile, EventFile] = {}
 

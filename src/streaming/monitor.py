@@ -76,9 +76,11 @@ def behind(
 
 def lag(config: Config, now: datetime) -> tuple[int, float]:
     """Return how far the lake is behind the landing zone, from its tables: for when no stream runs."""
-    done = [row["to_version"] for row in config.lake.rows(RECONCILIATION) if row["table"] == SILVER]
+    done = config.lake.newest(RECONCILIATION, "to_version")  # of events alone: a file has no range
     files = list_files(config.landing / config.stream.events.folder, config.landing)
-    return behind(files, LandedFiles(config).versions, max(done, default=-1), now, config.stream.events.oldest_file)
+    return behind(
+        files, LandedFiles(config).versions, -1 if done is None else done, now, config.stream.events.oldest_file
+    )
 
 
 def landing_warnings(config: Config, now: datetime) -> list[str]:
@@ -90,7 +92,11 @@ def landing_warnings(config: Config, now: datetime) -> list[str]:
 
 def kept_apart(config: Config) -> list[str]:
     """Return a warning where lines that made a micro-batch fail wait for somebody."""
-    reasons = [row["reasons"] for row in config.lake.rows(QUARANTINE, ["reasons", "status"]) if row["status"] == OPEN]
+    if not config.lake.exists(QUARANTINE):
+        return []
+    reasons = config.lake.read_small(QUARANTINE, columns=["reasons"], filters=[("status", "=", OPEN)])[
+        "reasons"
+    ].to_pylist()
     number = sum(STEP_FAILED in names for names in reasons)
     if not number:
         return []

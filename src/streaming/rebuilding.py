@@ -53,7 +53,7 @@ def recount(config: Config) -> None:
     for table in (QUARANTINE, SILVER):
         notes |= {int(c.note["load_id"]): c.note for c in lake.commits(table) if "counts" in c.note}
     first = max((load for load, note in notes.items() if note.get("reload")), default=0)
-    counted = {row["delivery"] for row in lake.rows(RECONCILIATION, ["table", "delivery"]) if row["table"] == SILVER}
+    counted = {row["delivery"] for row in lake.rows(RECONCILIATION, ["delivery"], [("table", "=", SILVER)])}
     rows = [
         reconciliation_row(SILVER, note, str(note["run_id"]), now_utc())
         for load, note in sorted(notes.items())
@@ -71,7 +71,7 @@ def unread(config: Config, finding: Finding, run_id: str) -> None:
         CloudlakeError: files that were read are no longer in the landing zone; nothing was changed.
     """
     lake = config.lake
-    rows = [row for row in lake.rows(LANDED) if row["source"] == "usage_events" and row["status"] == "ingested"]
+    rows = lake.rows(LANDED, filters=[("source", "=", "usage_events"), ("status", "=", "ingested")])
     held: Collection[str] = set()
     if finding.kind == "older":
         held = set(lake.dataset(BRONZE).to_table(columns=["_source_file"])["_source_file"].unique().to_pylist())

@@ -85,8 +85,8 @@ class SilverQuery:
         for table in (SILVER, QUARANTINE, INCREMENTS, RECONCILIATION):
             self.lake.create(config.registry[table])
         self.checkpoint = self._checkpoint(had_silver)
-        ends = [row["to_version"] for row in self.lake.rows(RECONCILIATION) if row["table"] == SILVER]
-        self.done_version = max(ends, default=-1)
+        newest = self.lake.newest(RECONCILIATION, "to_version")  # of events alone: a file has no range
+        self.done_version = -1 if newest is None else int(newest)
         """The version of bronze up to which silver holds everything."""
 
     @property
@@ -363,14 +363,14 @@ class SilverQuery:
     # --- what was committed before ---
 
     def _note_of(self, load_id: int) -> dict[str, Any]:
-        for commit in reversed(self.lake.commits(SILVER)):
+        for commit in self.lake.newest_first(SILVER):
             if commit.note.get("load_id") == load_id:
                 return commit.note
         raise CloudlakeError(f"{SILVER}: no commit speaks of load_id {load_id}, though Delta knows its transaction")
 
     def _newest_note(self, table: str) -> dict[str, Any]:
-        notes = [commit.note for commit in self.lake.commits(table) if "load_id" in commit.note]
-        return max(notes, key=lambda note: int(note["load_id"]), default={})
+        # load_ids grow with the commits
+        return next((commit.note for commit in self.lake.newest_first(table) if "load_id" in commit.note), {})
 
     def largest_load_id(self) -> int | None:
         """Return the largest load_id that silver holds, None where it is empty."""
@@ -397,8 +397,10 @@ class SilverQuery:
     def _last_counted(self) -> dict[str, Any]:
         """Return the note of the newest count; from its row, where the log no longer goes back to its commit."""
         note = self._newest_note(RECONCILIATION)
-        rows = [row for row in self.lake.rows(RECONCILIATION) if row["table"] == SILVER]
-        if note or not rows:
+        if note:
+            return note
+        rows = self.lake.read_small(RECONCILIATION, filters=[("table", "=", SILVER)]).to_pylist()
+        if not rows:
             return note
         newest = max(rows, key=lambda row: int(row["delivery"]))
         position = {"version": newest["to_version"] + 1, "index": -1}

@@ -20,6 +20,7 @@ def find_leftovers(config: Config, now: datetime) -> list[Path]:
     root, kept = config.lake.root, config.settings.retention
     found = [
         *_older(root / "reports", "*.json", now, kept.reports),
+        *_older(root / "lineage", "*.jsonl", now, kept.reports),
         *_older(root / "logs", "*.log", now, kept.logs),
         *_older(root / "run", "stream.log.*", now, kept.logs),
     ]

@@ -109,6 +109,15 @@ def recorded_run(config: Config, name: str) -> RunDetails:
     )
 
 
+def resume_line(config: Config, run: RecordedRun) -> str:
+    """Return the line that goes on where a run stopped; "" where nothing is left to do."""
+    rows = []
+    if config.lake.exists(JOB_RUNS):
+        only = [("run_id", "=", run.run_id), ("step", "in", [BATCH, "books"])]
+        rows = config.lake.read_small(JOB_RUNS, columns=["step", "detail"], filters=only).to_pylist()
+    return _resume(run, _asked(rows))
+
+
 def _full_id(config: Config, name: str) -> str:
     lake = config.lake
     if lake.exists(JOB_RUNS) and lake.count(JOB_RUNS, "run_id", [name]):

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from cloudlake.alerts import rules as alert_rules
 from cloudlake.alerts.rules import DayCost, Finding, Load, Refused, WindowPeak, alert_id, settle, undelivered
-from cloudlake.common.config import Live, Notifications, load_config
+from cloudlake.common.config import Live, load_config
+from cloudlake.common.receivers import Notifications
 
 ROOT = Path(__file__).resolve().parents[2]
 RULES = load_config(str(ROOT / "conf")).stream.alerts.rules

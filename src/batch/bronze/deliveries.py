@@ -72,8 +72,9 @@ class Delivery:
 
 def landed_deliveries(config: Config, table: Table) -> list[Delivery]:
     """Return every ingested file of a source, oldest snapshot first, of one snapshot time the one ingested first."""
-    files = config.lake.rows("ops.landed_files")
-    mine = [row for row in files if row["source"] == table.short_name and row["status"] == "ingested"]
+    mine = config.lake.rows(
+        "ops.landed_files", filters=[("source", "=", table.short_name), ("status", "=", "ingested")]
+    )
     taken = erased_in(config, table.short_name).rows
 
     def erased(row: Mapping[str, Any]) -> int:
@@ -88,8 +89,8 @@ def landed_deliveries(config: Config, table: Table) -> list[Delivery]:
 
 def pending_deliveries(config: Config, table: Table, full_reload: bool) -> list[Delivery]:
     """Return the ingested files that the silver table has not accounted for yet, oldest snapshot first."""
-    counted = config.lake.rows("ops.reconciliation", ["table", "delivery"])
-    done = set() if full_reload else {row["delivery"] for row in counted if row["table"] == table.name}
+    counted = config.lake.rows("ops.reconciliation", ["delivery"], [("table", "=", table.name)])
+    done = set() if full_reload else {row["delivery"] for row in counted}
     return [delivery for delivery in landed_deliveries(config, table) if delivery.id not in done]
 
 

@@ -174,7 +174,7 @@ def registry_rows(config: Config, table: Table) -> list[dict[str, Any]]:
     Bronze commits name their files, so files that bronze holds and the registry does not are noted here.
     """
     registry = config.registry["ops.landed_files"]
-    rows = [row for row in config.lake.rows(registry.name) if row["source"] == table.short_name]
+    rows = config.lake.rows(registry.name, filters=[("source", "=", table.short_name)])
     noted = max((row["bronze_version"] for row in rows if row["bronze_version"] is not None), default=-1)
     lost: list[dict[str, Any]] = []
     for commit in config.lake.commits(table.name, after=noted):
@@ -194,7 +194,8 @@ def require_deliveries(config: Config, tables: Iterable[Table], snapshot_at: dat
     Raises:
         CloudlakeError: naming every source that has not, and what of the others can't be read.
     """
-    known = {row["source"] for row in config.lake.rows("ops.landed_files") if row["status"] == "ingested"}
+    ingested = config.lake.rows("ops.landed_files", ["source"], [("status", "=", "ingested")])
+    known = {row["source"] for row in ingested}
     missing: list[str] = []
     unreadable: list[str] = []
     for table in tables:
@@ -276,9 +277,9 @@ def ingest(
         ingested = [note for note in notes if note["status"] == "ingested"]
         config.lake.append_widening(rows, table, note={"run_id": run_id, "files": ingested})
         crash_point("after_bronze_write")
-        commit = config.lake.commits(table.name)[-1]
+        version = config.lake.version(table.name)
         for note in ingested:
-            note["bronze_version"] = commit.version
+            note["bronze_version"] = version
     config.lake.append_small(notes, config.registry["ops.landed_files"], {"run_id": run_id})
     if not good:
         _require_one(table, [*known, *notes])
@@ -366,7 +367,7 @@ def _remarks(files: Iterable[LandedFile], table: Table) -> str:
 
 def describe(config: Config, table: Table, snapshot_at: datetime | None, expected: Expected, now: datetime) -> str:
     """Say what a run would ingest, without writing anything; what it would change is added to `expected`."""
-    known = [row for row in config.lake.rows("ops.landed_files") if row["source"] == table.short_name]
+    known = config.lake.rows("ops.landed_files", filters=[("source", "=", table.short_name)])
     found = _examined(config, table, known, snapshot_at, now)
     new = [file for file, is_new in found if is_new]
     refused = "".join(f"; refuses {file.path}: {file.reason}" for file in new if file.reason)

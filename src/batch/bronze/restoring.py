@@ -19,7 +19,7 @@ from ...common.errors import CloudlakeError
 from ...common.lake.books import NEW, Books, Finding
 from ...common.lake.small import Revision
 from ...common.quality.quarantine import ENTRY
-from .ingestion import LandedFile, identify, most_unpacked, opened, stamped
+from .ingestion import LandedFile, identify, most_unpacked, opened, registry_rows, stamped
 
 LANDED = "ops.landed_files"
 _KEY = ("_source_file", "_source_sha256", "_run_id")
@@ -34,7 +34,7 @@ def restore(config: Config, table: Table, finding: Finding, run_id: str) -> str:
         CloudlakeError: a file is no longer there, or has other content by now; nothing was changed.
     """
     lake = config.lake
-    known = [row for row in lake.rows(LANDED) if row["source"] == table.short_name and row["status"] == "ingested"]
+    known = [row for row in registry_rows(config, table) if row["status"] == "ingested"]
     held = set() if finding.kind in ("removed", "files") else _held(config, table)
     lost = [row for row in known if (row["path"], row["sha256"], row["run_id"]) not in held]
     files = [(row, _landed(config, table, row)) for row in lost]

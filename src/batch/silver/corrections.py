@@ -132,7 +132,7 @@ def enter(config: Config, table: Table, rows: DataFrame, now: datetime, run_id: 
     ]
     config.lake.append(rows.drop("_delivery").coalesce(1), bronze.name, note={"run_id": run_id, "files": notes})
     crash_point("after_replay_bronze")
-    version = config.lake.commits(bronze.name)[-1].version
+    version = config.lake.version(bronze.name)
     config.lake.append_small(
         [{**note, "bronze_version": version} for note in notes],
         config.registry["ops.landed_files"],

@@ -137,3 +137,13 @@ def _holder(lock: str, alive: bool, told: Mapping[str, Any]) -> Holder | None:
         datetime.fromisoformat(since) if since else None,
         str(told.get("command", "")),
     )
+
+
+def clear_left_lock(lake: Lake, name: str) -> None:
+    """Take a killed process's name out of its lock; a lock that somebody holds is left alone."""
+    with _lock_file(lake, name).open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return
+        handle.truncate(0)

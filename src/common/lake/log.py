@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -68,17 +68,31 @@ def commits_of(path: str | os.PathLike[str], after: int = -1) -> list[Commit]:
     return sorted(found, key=lambda commit: commit.version)
 
 
+def newest_first(path: str | os.PathLike[str], upto: int | None = None) -> Iterator[Commit]:
+    """Yield the commits of a table, the newest (up to a version) first, each read only when it is asked for.
+
+    Ends where the log begins: entries that a checkpoint covers go in time.
+    """
+    log = Path(path) / "_delta_log"
+    for version in range(version_of(path) if upto is None else upto, -1, -1):
+        try:
+            text = (log / f"{version:020d}.json").read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return
+        info: dict[str, Any] = next(
+            (json.loads(line)["commitInfo"] for line in text.splitlines() if line.startswith('{"commitInfo"')), {}
+        )
+        yield Commit(
+            version,
+            info.get("operation", ""),
+            _parse_note(info.get("userMetadata")),
+            info.get("operationMetrics") or {},
+        )
+
+
 def last_note(path: str | os.PathLike[str], version: int | None = None) -> dict[str, Any]:
     """Return the note of the newest commit, up to `version`, that carries one ({} where there is none)."""
-    table = DeltaTable(str(path), without_files=True)  # of one opened at a version, the history has wrong numbers
-    newest = table.version()
-    upto = newest if version is None else version
-    for limit in (newest - upto + 5, None):
-        for entry in sorted(table.history(limit), key=lambda entry: -entry["version"]):
-            note = _parse_note(entry.get("userMetadata"))
-            if note and entry["version"] <= upto:
-                return note
-    return {}
+    return next((commit.note for commit in newest_first(path, version) if commit.note), {})
 
 
 def _parse_note(text: str | None) -> dict[str, Any]:
@@ -170,9 +184,13 @@ class Logs:
         """Return a table's commits after a version, oldest first ([] where it does not exist yet)."""
         return commits_of(self.path(table), after) if self.exists(table) else []
 
+    def newest_first(self, table: str) -> Iterator[Commit]:
+        """Yield a table's commits, newest first, each read only when it is asked for; none where it does not exist."""
+        return newest_first(self.path(table)) if self.exists(table) else iter(())
+
     def bytes_added(self, table: str, after: int) -> int:
         """Return the bytes of the data files that the commits after a version added."""
-        versions = (commit.version for commit in self.commits(table, after))
+        versions = range(after + 1, self.version(table) + 1)
         return sum(int(action["size"]) for version in versions for action in self._added(table, version))
 
     def last_note(self, table: str, version: int | None = None) -> dict[str, Any]:
@@ -249,7 +267,9 @@ class Logs:
         actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
         if f"max.{column}" not in actions.column_names:
             return None
-        files = zip(*(actions[name].to_pylist() for name in (f"max.{column}", f"min.{column}", "num_records")), strict=True)
+        files = zip(
+            *(actions[name].to_pylist() for name in (f"max.{column}", f"min.{column}", "num_records")), strict=True
+        )
         held, least = 0, []
         for _, low, records in sorted((file for file in files if file[0] is not None), reverse=True):
             least.append(low)

@@ -162,9 +162,14 @@ class SmallTables(Logs):
         """Read a small table, or the few rows that satisfy `filters` (column, operator, value), without Spark."""
         return read_small_path(self.path(table), version, columns, filters)
 
-    def rows(self, table: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """Return the rows of a small table ([] where it does not exist yet)."""
-        return self.read_small(table, columns=columns).to_pylist() if self.exists(table) else []
+    def rows(
+        self,
+        table: str,
+        columns: Sequence[str] | None = None,
+        filters: Sequence[tuple[str, str, Any]] | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the rows of a small table, or the few that satisfy `filters` ([] where it does not exist yet)."""
+        return self.read_small(table, columns=columns, filters=filters).to_pylist() if self.exists(table) else []
 
     def dataset(self, table: str, version: int | None = None) -> Dataset:
         """Return a table, at `version` where one is given, to be read column by column without Spark."""

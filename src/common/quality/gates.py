@@ -24,9 +24,8 @@ class GateFailed(QualityGateError):
 
 def is_accepted(lake: Lake, rule: str, subject: str) -> bool:
     """Tell whether a person has let this subject pass this gate."""
-    return any(
-        row["rule"] == rule and row["subject"] == subject and row["status"] == "accepted"
-        for row in lake.rows("ops.gates")
+    return bool(
+        lake.rows("ops.gates", ["rule"], [("rule", "=", rule), ("subject", "=", subject), ("status", "=", "accepted")])
     )
 
 
@@ -43,7 +42,7 @@ def accept(lake: Lake, registry: Registry, run_id: str, rule: str, reason: str) 
     Raises:
         ConfigurationError: that run did not fail at that gate, or no reason is given.
     """
-    failed = [row for row in lake.rows("ops.gates") if row["status"] == "failed"]
+    failed = lake.rows("ops.gates", filters=[("status", "=", "failed")])
     runs = {row["run_id"] for row in failed}
     if run_id not in runs:
         raise ConfigurationError(f"--run {run_id}: no gate stopped that run{did_you_mean(run_id, runs)}")

@@ -1,0 +1,158 @@
+"""The log of a Delta table, looked through as files: entries that are empty or cut, gaps, checkpoints with a part missing.
+
+An engine does not always say so: over an empty last entry the rows of its commit are missing without an error.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from .small import table_lock
+from .tables import Lake
+
+_ENTRY = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10})|\.[0-9a-f-]{36})?\.(?:parquet|json)")
+_POINTER = "_last_checkpoint"
+_PARQUET = b"PAR1"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is wrong with a table's log."""
+
+    table: str
+    kind: Literal["last_entry", "entry", "gap", "checkpoint"]
+    what: str
+    files: tuple[str, ...] = ()
+    """The damaged files of the log, by name."""
+
+    @property
+    def is_mendable(self) -> bool:
+        """Whether the table is whole without the damaged files: what they held is lost already, or held elsewhere."""
+        return self.kind in ("last_entry", "checkpoint")
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """The files of a log: entries by version with their sizes, sound checkpoints, and the files of those that are not."""
+
+    entries: dict[int, int]
+    checkpoints: frozenset[int]
+    broken: tuple[str, ...]
+    pointer: int | None
+    """The version that _last_checkpoint names; -1 where it can't be read."""
+
+
+def log_damage(lake: Lake, table: str, *, thorough: bool = False) -> Damage | None:
+    """Return what is wrong with a table's log, None where nothing is, or where there is no table.
+
+    Every file's name and size is looked at, and the content of the newest entry, or of all that are needed if `thorough`.
+    """
+    log = Path(lake.path(table)) / "_delta_log"
+    if not log.is_dir():
+        return None
+    listed = _listed(log)
+    if not listed.entries and not listed.checkpoints:
+        return None
+    newest, base = max([*listed.entries, *listed.checkpoints]), max(listed.checkpoints, default=-1)
+    gone = [version for version in range(base + 1, newest + 1) if version not in listed.entries]
+    if gone:
+        what = f"version {gone[0]} of its log is missing" + (f", and {len(gone) - 1} more" if len(gone) > 1 else "")
+        lost = f"; checkpoint file(s) {', '.join(listed.broken)} can't be read" if listed.broken else ""
+        return Damage(table, "gap", what + lost)
+    looked_into = range(base + 1, newest + 1) if thorough else [newest]
+    bad = [
+        v for v in range(base + 1, newest + 1) if not listed.entries[v] or (v in looked_into and not _is_whole(log, v))
+    ]
+    if bad:
+        names = tuple(f"{version:020d}.json" for version in bad)
+        is_empty = not listed.entries[bad[0]]
+        what = f"log entry {names[0]} is {'empty' if is_empty else 'cut'}" + (
+            f", and {len(bad) - 1} more" if len(bad) > 1 else ""
+        )
+        at_the_end = bad == list(range(bad[0], newest + 1))
+        return Damage(table, "last_entry" if at_the_end else "entry", what, names)
+    if listed.broken:
+        return Damage(
+            table,
+            "checkpoint",
+            f"checkpoint file(s) {', '.join(listed.broken)}: cut, or a part is missing",
+            listed.broken,
+        )
+    if listed.pointer is not None and listed.pointer not in listed.checkpoints:
+        return Damage(table, "checkpoint", f"{_POINTER} names a checkpoint that is not there", (_POINTER,))
+    return None
+
+
+def set_files_aside(lake: Lake, damage: Damage, name: str) -> Path:
+    """Move the damaged files of a log to `<lake>/aside/<table>-log-<name>`, with the sums that Spark keeps of them."""
+    log, aside = Path(lake.path(damage.table)) / "_delta_log", lake.root / "aside" / f"{damage.table}-log-{name}"
+    aside.mkdir(parents=True, exist_ok=True)
+    with table_lock(lake.path(damage.table)):
+        for file in _with_sums(log, damage):
+            file.rename(aside / file.name)
+    return aside
+
+
+def _with_sums(log: Path, damage: Damage) -> Iterable[Path]:
+    pointer = [_POINTER] if damage.kind == "checkpoint" else []
+    names = [*damage.files, *pointer]
+    names += [f"{name.removesuffix('.json')}.crc" for name in damage.files if _ENTRY.fullmatch(name)]
+    names += [f".{name}.crc" for name in names]
+    return [log / name for name in dict.fromkeys(names) if (log / name).exists()]
+
+
+def _listed(log: Path) -> _Listed:
+    entries: dict[int, int] = {}
+    parts: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    pointer = None
+    with os.scandir(log) as files:
+        for file in files:
+            if found := _ENTRY.fullmatch(file.name):
+                entries[int(found[1])] = file.stat().st_size
+            elif found := _CHECKPOINT.fullmatch(file.name):
+                parts[int(found[1])].append((file.name, int(found[3] or 1)))
+            elif file.name == _POINTER:
+                pointer = _pointed(Path(file.path))
+    sound = frozenset(v for v, files_ in parts.items() if _is_sound(log, files_))
+    broken = sorted(name for version, files_ in parts.items() if version not in sound for name, _ in files_)
+    return _Listed(entries, sound, tuple(broken), pointer)
+
+
+def _is_sound(log: Path, parts: list[tuple[str, int]]) -> bool:
+    return any(n > 1 for _, n in parts) <= (len(parts) == parts[0][1]) and all(
+        _is_parquet(log / name) for name, _ in parts
+    )
+
+
+def _is_parquet(path: Path) -> bool:
+    if path.suffix != ".parquet":
+        return path.stat().st_size > 0
+    if path.stat().st_size < 2 * len(_PARQUET):
+        return False
+    with path.open("rb") as file:
+        head = file.read(len(_PARQUET))
+        file.seek(-len(_PARQUET), os.SEEK_END)
+        return head == file.read() == _PARQUET
+
+
+def _pointed(path: Path) -> int:
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return -1
+
+
+def _is_whole(log: Path, version: int) -> bool:
+    try:
+        lines = (log / f"{version:020d}.json").read_text(encoding="utf-8").splitlines()
+        return bool(lines) and all(isinstance(json.loads(line), dict) for line in lines)
+    except (OSError, ValueError):
+        return False
