@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import lru_cache
 from types import TracebackType
 from typing import Any
@@ -120,7 +120,7 @@ class Reader:
         """Return the SQL of a served table over the publication and the increments after it."""
         if table.name == live.WINDOWS:
             self.require([live.SPEED_VIEW])
-            return live.windows_sql(self.config, speed=live.SPEED_VIEW)
+            return live.windows_sql(self.config, speed=self._last_hours())
         if table.name == live.DAILY:
             self.require([live.BATCH_VIEW, live.SPEED_VIEW])
             after = f"(FROM {live.SPEED_VIEW} WHERE load_id > {self.pins.load_id})"
@@ -130,11 +130,19 @@ class Reader:
         sql = customer_live.sql(customer_live.CUSTOMERS, customer_live.ALERTS, days)
         return f"SELECT {', '.join(table.column_names)} FROM ({sql})"
 
+    def _last_hours(self) -> str:
+        """Return the increments that the windows are made of, as SQL; given as a value, the others are not read."""
+        newest = self.run(f"SELECT max(bucket_start) AS newest FROM {live.SPEED_VIEW}")["newest"].to_pylist()[0]
+        if newest is None:
+            return live.SPEED_VIEW
+        since = newest - timedelta(hours=self.config.stream.live.hours)
+        return f"(FROM {live.SPEED_VIEW} WHERE bucket_start > TIMESTAMPTZ '{since.isoformat()}')"
+
     def _newest_date(self) -> str:
         """Return the newest date with usage as SQL: given as a value, only the files of that date are read."""
         found = self.run(
             f"SELECT max(day) AS day FROM (SELECT max(usage_date) AS day FROM {live.BATCH_VIEW} "
-            f"UNION ALL SELECT max(CAST(bucket_start AS DATE)) FROM {live.SPEED_VIEW})"
+            f"UNION ALL SELECT CAST(max(bucket_start) AS DATE) FROM {live.SPEED_VIEW})"
         )["day"].to_pylist()[0]
         return f"DATE '{found}'" if found else "NULL"
 
