@@ -58,6 +58,34 @@ WHERE is_anomaly AND {where} ORDER BY usage_date DESC, impact_usd DESC, org_id, 
 """
 
 
+BY_DAY = """
+SELECT usage_date, service, CAST(sum(cost_usd) AS DECIMAL(28, 6)) AS cost_usd, count(*) AS events
+FROM silver_usage_events WHERE {where} GROUP BY ALL ORDER BY ALL
+"""
+BY_REGION = BY_DAY.replace("service", "region")
+TOTAL = """
+SELECT min(usage_date) AS first_date, max(usage_date) AS last_date, CAST(coalesce(sum(cost_usd), 0) AS DECIMAL(28, 6)) AS cost_usd,
+    from_micros(away(micros(CAST(sum(cost_usd) AS DECIMAL(28, 6))), max(usage_date) - min(usage_date) + 1)) AS cost_per_day_usd,
+    count(*) AS events, count(DISTINCT org_id) AS orgs
+FROM silver_usage_events WHERE {where}
+"""
+TICKETS = """
+SELECT CAST(created_at AS DATE) AS date, severity, count(*) AS tickets,
+    count(*) FILTER (resolved_at IS NULL OR CAST(resolved_at AS DATE) > DATE '{a}') AS open, count(*) FILTER (sla_breached) AS sla_breached
+FROM silver_support_tickets WHERE {where} AND CAST(created_at AS DATE) <= DATE '{a}' GROUP BY ALL ORDER BY ALL
+"""
+BREACHES = """
+SELECT CAST(date_trunc('month', date) AS DATE) AS month, severity, sum(tickets) AS tickets, sum(open) AS open,
+    sum(sla_breached) AS sla_breached, sum(sla_breached) / sum(tickets) AS sla_breach_rate
+FROM (TICKETS) GROUP BY ALL ORDER BY month, severity
+""".replace("TICKETS", TICKETS)
+CARBON = """
+SELECT CAST(date_trunc('month', usage_date) AS DATE) AS month, service, coalesce(sum(carbon_kg), 0) AS carbon_kg,
+    100 * count(carbon_kg) / count(*) AS coverage_pct
+FROM silver_usage_events WHERE {where} GROUP BY ALL ORDER BY ALL
+"""
+
+
 def assert_same_answer(reader: Reader, name: str, filters: Mapping[str, Any], expected: Rows) -> None:
     """The query gives these rows in this order: exact numbers exactly, doubles to twelve digits."""
     found = answer(reader, name, filters).rows()
@@ -82,6 +110,8 @@ def assert_usage_queries_are(reader: Reader, oracle: Oracle) -> None:
     filters = {"org": org, "service": service, "from": "2025-08-05", "to": date(2025, 8, 20)}
     for given, where in (({}, "true"), ({"org": org}, f"org_id = '{org}'"), (filters, narrow)):
         assert_same_answer(reader, "daily-costs", given, _rows(oracle, DAILY, where=where))
+        assert_same_answer(reader, "cost-by-day", given, _rows(oracle, BY_DAY, where=where))
+        assert_same_answer(reader, "cost-total", given, _columns_of(reader, "cost-total", _rows(oracle, TOTAL, where=where)))
     for days, top in ((14, 5), (3, 2), (400, 1)):
         wanted = _rows(oracle, TOP, org=org, a=a, days=days, top=top)
         assert wanted
@@ -118,6 +148,11 @@ def assert_published_queries_are(reader: Reader, oracle: Oracle) -> None:
     ):
         assert_same_answer(reader, "genai-tokens", given, _rows(oracle, TOKENS, where=where))
         assert_same_answer(reader, "anomalies", given, _rows(oracle, ANOMALIES, where=where))
+    for given, where in (({}, "true"), ({"org": org}, f"org_id = '{org}'")):
+        assert_same_answer(reader, "cost-by-region", given, _rows(oracle, BY_REGION, where=where))
+        assert_same_answer(reader, "carbon", given, _rows(oracle, CARBON, where=where))
+        assert_same_answer(reader, "tickets-by-day", given, _rows(oracle, TICKETS, a=a, where=where))
+        assert_same_answer(reader, "sla-by-month", given, _rows(oracle, BREACHES, a=a, where=where))
     _assert_gaps_add_up(reader, oracle, org)
     _assert_customers_are(reader, oracle, org)
 
@@ -172,6 +207,11 @@ def _assert_customers_are(reader: Reader, oracle: Oracle, org: str) -> None:
     newest = "(SELECT max(usage_date) FROM silver_usage_events)"
     sums = f"SELECT {newest} AS day, coalesce(sum(cost_usd), 0) AS cost FROM silver_usage_events WHERE org_id = '{org}' AND usage_date = {newest}"
     assert [shown["newest_date"], shown["newest_cost_usd"]] == list(oracle.sql(sums).to_pylist()[0].values())
+
+
+def _columns_of(reader: Reader, name: str, rows: Rows) -> Rows:
+    """The same rows with their columns in the order of a query's declaration."""
+    return [{column: row[column] for column in reader.declarations[name].columns} for row in rows]
 
 
 def _rows(oracle: Oracle, sql: str, **values: Any) -> Rows:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from argparse import Namespace
 from datetime import datetime
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
@@ -16,18 +18,25 @@ if TYPE_CHECKING:
 _BOOKKEEPING = {"effective_from", "effective_to", "is_current", "is_deleted", "record_hash"}
 
 
+EXAMPLES = """examples:
+  cloudlake history --table users --key user_00d1e2f3
+  cloudlake history --table resources --key res_00d1e2f3 --json
+"""
+
+
 def register(commands: Commands[Parser]) -> None:
     """Add the command."""
     history = add_command(
         commands,
         "history",
         "The versions of one key of a table with history, and what changed between them.",
-        "example:\n  cloudlake history --table users --key user_00d1e2f3\n",
+        EXAMPLES,
     )
     history.add_argument("--table", required=True, metavar="T", help="customers_orgs, users or resources")
     history.add_argument(
         "--key", required=True, metavar="K", help="the key; of a composite one, its parts with commas between"
     )
+    history.add_argument("--json", action="store_true", help="as JSON")
     history.set_defaults(run=run)
 
 
@@ -38,8 +47,6 @@ def run(config: Config, arguments: Namespace) -> int:
         ConfigurationError: the table has no history, or the key has another number of parts.
         CloudlakeError: the key has no version.
     """
-    from .tables import grid, print_grids
-
     key = arguments.key
     contract = _table(config, arguments.table)
     parts = key.split(",") if len(contract.key) > 1 else [key]
@@ -53,13 +60,30 @@ def run(config: Config, arguments: Namespace) -> int:
     versions = config.lake.read_small(contract.name, filters=filters).to_pylist()
     if not versions:
         raise CloudlakeError(f"{contract.name}: no version of {', '.join(contract.key)} = {key} is known")
-    shown = grid(f"{contract.name} {key}", "from", "to", "state", "what changed")
-    before: dict[str, Any] | None = None
-    for version in sorted(versions, key=lambda row: row["effective_from"]):
-        shown.add_row(*_line(contract, version, before))
-        before = version
-    print_grids(shown)
+    versions.sort(key=lambda row: row["effective_from"])
+    told = [_told(contract, version, before) for before, version in pairwise([None, *versions])]
+    if arguments.json:
+        print(json.dumps(told, indent=2, default=str))
+    else:
+        _show(f"{contract.name} {key}", told)
     return 0
+
+
+def _show(title: str, told: list[dict[str, Any]]) -> None:
+    from .tables import grid, print_grids
+
+    shown = grid(title, "from", "to", "state", "what changed")
+    for version in told:
+        texts = ["came back"] if version["came_back"] else []
+        for change in version["changes"]:
+            after = "NULL" if change["after"] is None else change["after"]
+            if "before" in change:
+                before = "NULL" if change["before"] is None else change["before"]
+                after = f"{before} → {after}"
+            texts.append(f"{change['column']} {after}")
+        ends = (version["effective_from"], version["effective_to"])
+        shown.add_row(*map(_time, ends), version["state"], ", ".join(texts) or "nothing but its state")
+    print_grids(shown)
 
 
 def _table(config: Config, name: str) -> Table:
@@ -70,31 +94,35 @@ def _table(config: Config, name: str) -> Table:
     return found
 
 
-def _line(table: Table, version: dict[str, Any], before: dict[str, Any] | None) -> tuple[str, str, str, str]:
-    state = "deleted" if version["is_deleted"] else "current" if version["is_current"] else "closed"
+def _told(table: Table, version: dict[str, Any], before: dict[str, Any] | None) -> dict[str, Any]:
+    """Return when a version held, and what changed from the one before; of the first one, what it says."""
     business = [
         n
         for n in table.column_names
         if n not in {*_BOOKKEEPING, *table.key, table.history.surrogate_key, "quality_flags"}
     ]
     if before is None:
-        text = ", ".join(
-            f"{name} {_shown(table, name, version[name])}" for name in business if version[name] is not None
-        )
-    else:
-        gap = before["effective_to"] != version["effective_from"]
         changes = [
-            f"{name} {_shown(table, name, before[name])} → {_shown(table, name, version[name])}"
+            {"column": name, "after": _shown(table, name, version[name])} for name in business if version[name] is not None
+        ]
+    else:
+        changes = [
+            {"column": name, "before": _shown(table, name, before[name]), "after": _shown(table, name, version[name])}
             for name in business
             if before[name] != version[name]
         ]
-        text = ", ".join((["came back"] if gap else []) + changes) or "nothing but its state"
-    return _time(version["effective_from"]), _time(version["effective_to"]), state, text
+    return {
+        "effective_from": version["effective_from"],
+        "effective_to": version["effective_to"],
+        "state": "deleted" if version["is_deleted"] else "current" if version["is_current"] else "closed",
+        "came_back": before is not None and before["effective_to"] != version["effective_from"],
+        "changes": changes,
+    }
 
 
-def _shown(table: Table, column: str, value: Any) -> str:
+def _shown(table: Table, column: str, value: Any) -> str | None:
     if value is None:
-        return "NULL"
+        return None
     return "(personal data)" if table.columns[column].pii else str(value)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 import threading
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   scripts/run_streaming_pipeline.sh start     stream in the background; the log is <lake>/run/stream.log
-  scripts/run_streaming_pipeline.sh status    is it alive, how far is it behind
+  scripts/run_streaming_pipeline.sh status    is it alive, how far is it behind; --json
   scripts/run_streaming_pipeline.sh stop      end it when the micro-batch at hand has ended
   scripts/run_streaming_pipeline.sh once      take what is there, then end
 """
@@ -34,6 +35,7 @@ def register(commands: Commands[Parser]) -> None:
         "once: what is there, then end; run: in the foreground until stopped",
     )
     stream.add_argument("--master", metavar="URL", help="where Spark runs (start, once, run; through the script)")
+    stream.add_argument("--json", action="store_true", help="status as JSON")
     stream.set_defaults(run=run)
 
 
@@ -73,7 +75,7 @@ def _status(config: Config, arguments: Namespace) -> int:
     from ..runs.background import stream_state
 
     found = stream_state(config, now_utc())
-    print(typed("\n".join(lines(found)), arguments))
+    print(json.dumps(found, indent=2, default=str) if arguments.json else typed("\n".join(lines(found)), arguments))
     if found["problem"]:
         print(typed(f"error: {found['problem']}", arguments), file=sys.stderr)
     return 0 if found["running"] and not found["problem"] else 1

@@ -123,6 +123,32 @@ def test_what_is_asked_wrongly_is_told_with_the_nearest_name(web: TestClient) ->
         assert web.get(path).status_code == 404, path
 
 
+EVIL = (
+    "'; DROP VIEW gold.dim_customer; --", "' OR 1=1 --", "read_text('/etc/passwd')", "$org", "\x00", "{{7*7}}<script>alert(1)</script>",
+)  # fmt: skip
+
+
+def test_no_filter_lets_anything_through_and_no_answer_holds_anything_personal(config: Config, web: TestClient) -> None:
+    with open_reader(config) as reader:
+        queries = reader.declarations.queries
+    known = {"org": "org_a", "tag": "env"}
+    for query in queries.values():
+        needed = {name: known[name] for name, one in query.filters.items() if one.needed}
+        whole = web.get(f"/api/v1/query/{query.name}", params=needed)
+        assert whole.status_code == 200, query.name
+        assert lake.SECRET not in whole.text and "private.example" not in whole.text, query.name
+        for number, name in enumerate(query.filters):
+            evil = EVIL[number % len(EVIL)]
+            found = web.get(f"/api/v1/query/{query.name}", params=needed | {name: evil})
+            assert found.status_code == 400 or found.json()["rows"] == [], (query.name, name, evil)
+    for evil in EVIL:
+        for path in ("/finops", "/queries/daily-costs"):
+            page = web.get(path, params={"org": evil, "service": evil, "from": evil})
+            assert page.status_code == 200 and "<script>alert" not in page.text and ">49<" not in page.text
+        assert web.get("/customers", params={"search": evil, "segment": evil}).status_code == 200
+    assert web.get("/").text.count('class="failure"') == 0, "every table is still there"
+
+
 def test_an_alert_is_acknowledged_and_silenced_by_our_own_forms_only(config: Config, web: TestClient) -> None:
     alert, page = f"{1:064x}", web.get("/operations")
     form = {"csrf": csrf(page), "alert": alert}

@@ -335,6 +335,26 @@ def test_sql_reads_no_file_reaches_no_network_writes_nothing_and_shows_nothing_p
     assert [path.name for path in tmp_path.iterdir()] == ["file.csv"]
 
 
+def test_sql_is_refused_before_it_runs_however_it_is_wrapped(config: Config, tmp_path: Path) -> None:
+    (tmp_path / "file.csv").write_text(f"a\n{SECRET_TEXT}\n")
+    for statement in (
+        "FROM duckdb_settings()", "FROM duckdb_databases()", "FROM duckdb_extensions()", "FROM pragma_database_list()",
+        "FROM information_schema.tables", "SELECT * FROM read_csv/**/('{file}')", "SELECT * FROM \"read_csv\"('{file}')",
+        "SELECT * FROM main.read_csv('{file}')", "SELECT (SELECT content FROM read_text('{file}'))",
+        "SELECT 1 WHERE EXISTS (FROM read_text('{file}'))", "WITH a AS (FROM read_text('{file}')) FROM a",
+        "SELECT 1 UNION ALL SELECT content FROM read_text('{file}')", "FROM range(1), LATERAL (FROM read_text('{file}'))",
+        "FROM json_execute_serialized_sql('x')", "/* */ COPY (SELECT 1) TO '{file}' --", "PREPARE v AS SELECT 1", "EXECUTE v",
+        "EXPLAIN ANALYZE FROM read_text('{file}')", "SELECT 1;;; FROM read_text('{file}')", "FROM \"{file}\"", "FROM 'file://{file}'",
+        "USE memory", "CHECKPOINT", "BEGIN", "CREATE MACRO m() AS 1", "DETACH publication", "SET VARIABLE x = 1",
+        "SELECT u['email'] FROM silver.users u", "SELECT COLUMNS('email') FROM silver.users", "FROM histogram('silver.users', 'email')",
+    ):  # fmt: skip
+        with pytest.raises(ConfigurationError) as caught:
+            free_sql.ask(config, statement.format(file=tmp_path / "file.csv"))
+        assert SECRET_TEXT not in str(caught.value), statement
+    for statement in ("SELECT to_json(u) AS t FROM silver.users u", "SELECT * FROM (SUMMARIZE silver.users)"):
+        assert dashboard_lake.SECRET not in str(free_sql.ask(config, statement).to_pylist()), statement
+
+
 def test_sql_reads_the_published_tables_and_all_of_silver_but_what_is_personal(config: Config) -> None:
     found = free_sql.ask(config, "SELECT u.*, o.org_name FROM silver.users u JOIN gold.customer_360 o USING (org_id)")
     assert "email" not in found.column_names and found["org_name"].to_pylist() == ["Acme <Cloud> & Sons"]

@@ -105,6 +105,26 @@ def test_beyond_loopback_a_token_that_cannot_be_guessed_is_demanded() -> None:
     assert door.knows_host("10.0.0.7:8090") and not door.knows_host("evil.example:8090")
 
 
+def test_tokens_sessions_and_forms_are_compared_in_constant_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[tuple[bytes, bytes]] = []
+
+    class Watched:
+        """What security knows as hmac; whatever is equal is equal only by the constant comparison."""
+
+        new = staticmethod(security.hmac.new)
+
+        @staticmethod
+        def compare_digest(one: bytes, other: bytes) -> bool:
+            compared.append((one, other))
+            return True
+
+    door = security.doors("0.0.0.0", "0123456789abcdef")
+    monkeypatch.setattr(security, "hmac", Watched)
+    asked = [{"authorization": "Bearer wrong"}, {"cookie": f"{security.COOKIE}=wrong"}]
+    assert [door.lets_in(headers) for headers in asked] == [True, True] and door.is_form("wrong") and door.is_token("wrong")
+    assert [one for one, _ in compared] == [b"wrong"] * 4
+
+
 def test_a_name_that_somebody_points_here_is_not_answered() -> None:
     door = security.doors("127.0.0.1", None, ("board.example",))
     good = ("127.0.0.1:8090", "localhost", "[::1]:8090", "board.example")

@@ -15,6 +15,8 @@ MOST_ROWS = 200
 """Rows of a table on a page; the page of the query, and its files, have them all."""
 LONG = 60
 """Characters from which on a text may be broken anywhere."""
+SHORT_ID = 12
+"""So much of a record's id tells it from the others; `cloudlake quarantine show` takes no more."""
 TONES = {
     "healthy": "good", "watch": "watch", "at_risk": "bad", "critical": "bad", "warning": "watch", "failed": "bad",
     "done": "good", "matched": "good", "interrupted": "bad", "refused": "bad", "open": "watch", "resolved": "good",
@@ -36,6 +38,8 @@ def cell(answer: Answer, column: str, row: Row) -> Cell:
     if isinstance(value, datetime):
         return Cell(value.isoformat(), is_time=True, look="date")
     text = shown(value, answer.unit(column), column)
+    if column == "quarantine_id":
+        text = text[:SHORT_ID]
     link = customer_address(value) if column == "org_id" and isinstance(value, str) else ""
     tone = TONES.get(value, "") if isinstance(value, str) else ""
     look = "date" if isinstance(value, date) else "long" if len(text) > LONG else ""

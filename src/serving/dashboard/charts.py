@@ -11,6 +11,8 @@ from .asking import Answer
 from .formats import is_count, label, shown
 from .model import Chart
 
+_FEW_POINTS = 12
+"""Of more points the last one is so near the edge that its label needs room beside it."""
 SEVERITIES = ("critical", "high", "medium", "low")
 
 
@@ -74,7 +76,7 @@ def ranked_chart(
 
 def waterfall_chart(answer: Answer, title: str, name: str, value: str, *, empty: str = "", **look: Any) -> Chart:
     """Draw steps from the first row's value to the last row's: what lies between adds to it or takes from it."""
-    axis = [shown(row[name]) for row in answer.rows]
+    axis = [label(shown(row[name])) for row in answer.rows]
     amounts = [_plain(row[value]) or 0 for row in answer.rows]
     low, more, less, whole = [], [], [], []
     level = 0.0
@@ -86,14 +88,15 @@ def waterfall_chart(answer: Answer, title: str, name: str, value: str, *, empty:
         more.append(amount if amount >= 0 and not is_total else None)
         less.append(-amount if amount < 0 and not is_total else None)
         whole.append(level if is_total else None)
-    hidden = {"itemStyle": {"color": "transparent"}, "silent": True, "tooltip": {"show": False}}
+    hidden = {"itemStyle": {"color": "transparent", "decal": {"color": "transparent"}}, "silent": True, "tooltip": {"show": False}}
     series = [
         _series("from", low, "bar", True, False) | hidden,
-        _series("total", whole, "bar", True, False),
+        _series("total", whole, "bar", True, False) | {"itemStyle": {"color": "@total"}},
         _series("more", more, "bar", True, False) | {"itemStyle": {"color": "@up"}},
         _series("less", less, "bar", True, False) | {"itemStyle": {"color": "@down"}},
     ]
-    chart = _finished(answer, title, name, axis, series, answer.unit(value), empty, look, value)
+    look = {"height": 26 * len(axis) + 110} | look
+    chart = _finished(answer, title, name, axis, series, answer.unit(value), empty, look, value, sideways=True)
     if chart.option:
         chart.option["legend"]["data"] = ["total", "more", "less"]
     rows = [[at, shown(row[value], answer.unit(value))] for at, row in zip(axis, answer.rows, strict=True)]
@@ -138,10 +141,11 @@ def _finished(
     said = look.get("y") or label(value or series[0]["name"])
     categories, values = _axes(look.get("x") or label(along), axis, said, unit, sideways)
     many = len(series) > 1
+    right = 40 if len(axis) > _FEW_POINTS and not sideways else 24
     option = {
         "animation": False,
         "aria": {"enabled": True, "label": {"description": f"{title}: {len(axis)} points from {axis[0]} to {axis[-1]}."}},
-        "grid": {"left": 12, "right": 24, "top": 60 if many else 36, "bottom": 36, "containLabel": True},
+        "grid": {"left": 12, "right": right, "top": 60 if many else 36, "bottom": 36, "containLabel": True},
         "tooltip": {"trigger": "axis", "confine": True, "unit": unit},
         "legend": {"show": many, "type": "scroll", "top": 0},
         "xAxis": values if sideways else categories,

@@ -11,6 +11,8 @@ from typing import Any
 NOTHING = "–"
 """What stands for NULL: nothing is known, which is not 0."""
 _THOUSAND = 1000
+_LONG_SECONDS = 120
+"""From here on a time is said in minutes and hours."""
 
 
 def number(value: Any, places: int | None = None) -> str:
@@ -85,6 +87,8 @@ def shown(value: Any, unit: str = "", name: str = "") -> str:
     '25.0 %'
     >>> shown(None)
     '–'
+    >>> shown(2276.2, "s")
+    '37 min 56 s'
     >>> shown(["a", "b"])
     'a, b'
     """
@@ -116,8 +120,16 @@ def _measure(value: int | float | Decimal, unit: str) -> str:
         return f"{number(value, 1)} %".replace("-", "−")
     if unit in ("fraction", "ratio", "share"):
         return f"{number(100 * value, 1)} %".replace("-", "−")
+    if unit == "s" and value >= _LONG_SECONDS:
+        return _duration(round(value))
     text = number(value).replace("-", "−")
     return text if unit.lower() in _COUNTS else f"{text} {unit}"
+
+
+def _duration(seconds: int) -> str:
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours:,} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
 def label(column: str) -> str:

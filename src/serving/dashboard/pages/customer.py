@@ -59,6 +59,7 @@ def customer(ask: Ask, org_id: str, filters: Mapping[str, str]) -> Page:
             ]),
             Section("Invoices", [
                 series_chart(invoices, "Revenue by month", "month", {"revenue_usd": "revenue"}, kind="bar", x="Month", y="Revenue",
+                     wide=True,
                      empty="It has not been billed."),
                 grid(invoices, "Invoices by month", ["month", "subtotal_usd", "credits_usd", "taxes_usd", "revenue_usd",
                      "invoiced_usd",

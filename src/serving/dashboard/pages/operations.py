@@ -66,9 +66,9 @@ def operations(ask: Ask, filters: Mapping[str, str]) -> Page:
             ]),
             Section("Quality", [
                 grouped_chart(trend, "Expectations that hold, by run and kind", "run_at", "kind", "held_pct", x="Run, UTC",
-                     y="Share that holds"),
+                     y="Share that holds", wide=True),
                 grid(failures, "Expectations that do not hold", ["table", "rule", "level", "observed", "expected", "rows",
-                     "checked_at"], wide=False,
+                     "checked_at"],
                      limit=30, empty="Every expectation holds."),
                 Links("Data Docs", [Link("The validation of every table", DATA_DOCS,
                      "as Great Expectations found it, run by run")], wide=True),

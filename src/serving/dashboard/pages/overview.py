@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from ..asking import Answer, Ask
 from ..blocks import figure, grid, text
@@ -16,6 +17,7 @@ TOO_FAR_PCT = 50
 def overview(ask: Ask, filters: Mapping[str, str]) -> Page:
     """Return the first page: cost, events, revenue, customers, alerts, freshness."""
     today, rate, revenue = ask("today"), ask("event-rate"), ask("monthly-revenue")
+    full = replace(rate, rows=[row for row in rate.rows if row["is_full"]])  # one that still fills would look like a fall
     bands, alerts, fresh = ask("health-bands"), ask("alerts"), ask("freshness")
     now = [
         _cost(today),
@@ -35,7 +37,7 @@ def overview(ask: Ask, filters: Mapping[str, str]) -> Page:
                 Figures(now),
                 series_chart(hours, "Cost of the newest date, summed up hour by hour", "hour", lines, x="Hour of the day, UTC",
                              y="Cost so far", empty="No events yet: scripts/run_streaming_pipeline.sh once takes what has landed."),
-                series_chart(rate, "Events a minute over the last 24 hours", "window_start", {"events_per_minute": "events a minute"},
+                series_chart(full, "Events a minute over the last 24 hours", "window_start", {"events_per_minute": "events a minute"},
                              x="Start of the hour-long window, UTC", y="Events a minute",
                              empty="No windows yet: scripts/run_streaming_pipeline.sh once takes the events that have landed."),
             ]),

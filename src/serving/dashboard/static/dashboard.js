@@ -2,7 +2,8 @@
 "use strict";
 (() => {
   const COLOURS = ["#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c7aa9", "#7f7f7f"]; // Okabe and Ito
-  const NAMED = { "@up": "#d55e00", "@down": "#0072b2", "@good": "#009e73", "@watch": "#e69f00", "@bad": "#d55e00", "@quiet": "#9aa4b0" };
+  const NAMED = { "@up": "#d55e00", "@down": "#0072b2", "@good": "#009e73", "@watch": "#e69f00", "@bad": "#d55e00", "@total": "#7f7f7f", "@quiet": "#9aa4b0" };
+  const MOST_PATTERNS = 200; // of more points, a printer takes minutes over the patterns
   const plain = new Intl.NumberFormat("en-US", { maximumFractionDigits: 4 });
   const cents = new Intl.NumberFormat("en-US", { style: "currency", currency: "USD", minimumFractionDigits: 2, maximumFractionDigits: 4 });
   const short = new Intl.NumberFormat("en-US", { notation: "compact", maximumFractionDigits: 2 });
@@ -41,7 +42,8 @@
     }
     const unit = (found.tooltip || {}).unit;
     if (found.tooltip) found.tooltip.valueFormatter = (value) => said(value, unit, plain);
-    if (found.aria) found.aria.decal = { show: print.matches };
+    const points = found.series.reduce((sum, one) => sum + (one.type === "bar" ? one.data.length : 1), 0);
+    if (found.aria) found.aria.decal = { show: print.matches && points <= MOST_PATTERNS };
     return found;
   };
 
