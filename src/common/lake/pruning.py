@@ -28,7 +28,10 @@ from .small import table_lock
 
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
-_OF_A_VERSION = re.compile(r"(\d{20})\.(?:json|crc|checkpoint(?:\.\d{10}\.\d{10})?\.parquet|(\d{20})\.compacted\.json)")
+_OF_A_VERSION = re.compile(
+    r"\.?(\d{20})\.(?:json|crc|checkpoint(?:\.\d{10}\.\d{10})?\.parquet|(\d{20})\.compacted\.json)(?:\.crc)?"
+)
+"""What a log has of a version; Hadoop keeps a checksum beside each file that it writes, hidden."""
 WORTH_A_COMMIT = 3
 """So many files less must come out of a compaction."""
 
@@ -186,6 +189,7 @@ def let_go(path: str, pruned: Pruned) -> None:
     with table_lock(path):
         for file in [*sorted(pruned.entries), *pruned.files]:
             file.unlink(missing_ok=True)
+            file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
 
 
 def write_checkpoint(path: str, every: int = 10) -> bool:
