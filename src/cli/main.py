@@ -29,6 +29,7 @@ from . import (
     export,
     gate,
     history,
+    landing,
     maintain,
     publish,
     quality,
@@ -47,8 +48,8 @@ from .arguments import Parser
 from .typed import typed
 
 COMMANDS = (
-    batch, stream, serve, query, sql, dashboard, report, status, runs, doctor, gate, rollback, publish, export, maintain, erase,
-    history, alerts, quarantine, quality, schema, dictionary, completion,
+    batch, landing, stream, serve, query, sql, dashboard, report, status, runs, doctor, gate, rollback, publish, export, maintain,
+    erase, history, alerts, quarantine, quality, schema, dictionary, completion,
 )  # fmt: skip
 """The commands, in the order that --help lists them."""
 

@@ -30,7 +30,7 @@ from .exports import Export, read_export
 from .scanning import FileRefusedError
 
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-_LIKE_A_DATE = re.compile(r"\d{4}[-_. ]?\d{1,2}[-_. ]?\d{1,2}")
+LIKE_A_DATE = re.compile(r"\d{4}[-_. ]?\d{1,2}[-_. ]?\d{1,2}")
 """A folder whose name begins so is meant as the date of a snapshot."""
 _REMEDY = "Refused; deliver it again corrected, and the next run takes it."
 _BEYOND = datetime(9999, 12, 31, tzinfo=UTC)
@@ -60,7 +60,7 @@ def find_files(landing: Path, table: Table) -> list[Path]:
             f"{landing}: there is no such landing folder; name it with --landing, or make one with "
             f"scripts/generate_landing_data.py --out {landing}"
         )
-    folders = sorted(f for f in landing.iterdir() if f.is_dir() and _LIKE_A_DATE.match(f.name))
+    folders = sorted(f for f in landing.iterdir() if f.is_dir() and LIKE_A_DATE.match(f.name))
     names = [str(table.file), f"{table.file}.gz"]
     return [folder / name for folder in [*folders, landing] for name in names if (folder / name).is_file()]
 
@@ -287,7 +287,7 @@ def ingest(
     return StepResult(
         landed,
         landed,
-        message=_remarks(good, table),
+        message=remarks(good, table),
         fault=_refusal(bad) if bad else "",
         detail={"files": [file.path for file in good], "refused": [file.path for file in bad]},
     )
@@ -342,7 +342,7 @@ def _refusal(bad: Sequence[LandedFile]) -> str:
     return f"{named}. {_REMEDY}"
 
 
-def _remarks(files: Iterable[LandedFile], table: Table) -> str:
+def remarks(files: Iterable[LandedFile], table: Table) -> str:
     """Say how files differ from their contract, and which rows of them are no text."""
     files = list(files)
     drifts = [drift_of(file, table) for file in files]
@@ -365,10 +365,20 @@ def _remarks(files: Iterable[LandedFile], table: Table) -> str:
     return "; ".join(parts)
 
 
+def looked_at(
+    config: Config, table: Table, snapshot_at: datetime | None, now: datetime
+) -> tuple[list[tuple[LandedFile, bool]], bool]:
+    """Return each delivery of a source, opened where it may be new, and whether it is; and whether one was ever taken.
+
+    Nothing is written.
+    """
+    known = config.lake.rows("ops.landed_files", filters=[("source", "=", table.short_name)])
+    return _examined(config, table, known, snapshot_at, now), any(row["status"] == "ingested" for row in known)
+
+
 def describe(config: Config, table: Table, snapshot_at: datetime | None, expected: Expected, now: datetime) -> str:
     """Say what a run would ingest, without writing anything; what it would change is added to `expected`."""
-    known = config.lake.rows("ops.landed_files", filters=[("source", "=", table.short_name)])
-    found = _examined(config, table, known, snapshot_at, now)
+    found, _ = looked_at(config, table, snapshot_at, now)
     new = [file for file, is_new in found if is_new]
     refused = "".join(f"; refuses {file.path}: {file.reason}" for file in new if file.reason)
     good = [file for file in new if not file.reason]

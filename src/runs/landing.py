@@ -1,0 +1,110 @@
+"""What lies in the landing zone, before any run: new, taken already, refused and why, or of no source at all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from ..batch.bronze import ingestion
+from ..common.config import Config, require_landing
+from ..common.contracts.table import Table
+from ..common.errors import did_you_mean
+from ..streaming.dry_run import pending_files
+from ..streaming.event_files import list_files, other_files
+from ..streaming.landed import LandedFiles
+
+WRONG = ("refused", "missing", "ignored")
+"""States that somebody must do something about, or a run will not see what was meant for it."""
+
+
+@dataclass(frozen=True)
+class Lying:
+    """A file of the landing zone, the event files of one state, or a source without any."""
+
+    source: str
+    """The source it belongs to; empty where none takes it."""
+    path: str
+    """Relative to the landing root."""
+    state: str
+    """new, taken, refused (as a whole), ignored (no source takes it), or missing (nothing was ever delivered)."""
+    rows: int | None = None
+    """Its records, of event files their lines; None where it is not opened, because nothing in it is new."""
+    speaks_of: datetime | None = None
+    """The snapshot time of an export."""
+    told: str = ""
+    """Why it is refused or ignored, or what is odd about it."""
+
+
+def landing_state(config: Config, snapshot_at: datetime | None, now: datetime) -> list[Lying]:
+    """Return what lies in the landing zone, by source, then what no source takes. Nothing is written.
+
+    A file is judged as a whole, and its records as far as they can be told apart; whether a record's values are right is
+    judged by the rules of silver, in a run.
+
+    Raises:
+        ConfigurationError: the landing folder is missing.
+    """
+    require_landing(config.landing)
+    tables = [table for table in config.registry.layer("bronze") if table.file]
+    found = [lying for table in tables for lying in _exports(config, table, snapshot_at, now)]
+    return [*found, *_events(config), *_of_no_source(config, tables)]
+
+
+def _exports(config: Config, table: Table, snapshot_at: datetime | None, now: datetime) -> Iterator[Lying]:
+    files, was_taken = ingestion.looked_at(config, table, snapshot_at, now)
+    if not files and not was_taken:
+        yield Lying(
+            table.short_name, str(table.file), "missing", told="nothing was ever delivered; a run needs it once"
+        )
+    for file, is_new in files:
+        rows = file.export.rows if file.export else None
+        odd = [ingestion.remarks([file], table)] if file.export else []
+        unfit = len(rows) - rows["_corrupt_record"].null_count if rows is not None else 0
+        odd += [f"{unfit} row(s) that do not fit the header or are no text go to quarantine"] if unfit else []
+        yield Lying(
+            table.short_name,
+            file.path,
+            "refused" if file.reason else "new" if is_new else "taken",
+            len(rows) if rows is not None else None,
+            file.snapshot_at,
+            file.reason or "; ".join(filter(None, odd)),
+        )
+
+
+def _events(config: Config) -> Iterator[Lying]:
+    folder = config.stream.events.folder
+    files = list_files(config.landing / folder, config.landing)
+    new = pending_files(config)
+    if new:
+        lines = sum(file.place.read_bytes().count(b"\n") for file in new)
+        yield Lying("usage_events", f"{folder}: {len(new):,} file(s)", "new", lines)
+    if len(files) > len(new):
+        replaced = LandedFiles(config).changed(files)
+        yield Lying("usage_events", f"{folder}: {len(files) - len(new):,} file(s)", "taken", told="; ".join(replaced))
+    if not files:
+        yield Lying("usage_events", folder, "missing", told="no *.jsonl file lies there")
+    for told in other_files(config.landing / folder):
+        place, _, why = told.removeprefix(f"{config.landing}/").partition(": ")
+        yield Lying("usage_events", place, "ignored", told=why)
+
+
+def _of_no_source(config: Config, tables: list[Table]) -> Iterator[Lying]:
+    """Yield what a person put there and nobody reads: files by another name, folders that are no date."""
+    names = {f"{table.file}{packed}" for table in tables for packed in ("", ".gz")}
+    dated = [
+        folder for folder in config.landing.iterdir() if folder.is_dir() and ingestion.LIKE_A_DATE.match(folder.name)
+    ]
+    for place in sorted(path for folder in [config.landing, *dated] for path in folder.iterdir()):
+        if place.name[0] in "._" or place.name == "manifest.json" or place.name in names or place in dated:
+            continue
+        if place.is_dir() and place == config.landing / config.stream.events.folder:
+            continue
+        yield Lying("", place.relative_to(config.landing).as_posix(), "ignored", told=_unread(place, names))
+
+
+def _unread(place: Path, names: set[str]) -> str:
+    if place.is_dir():
+        return "its name is no date, so nothing in it is read; folders of exports are named YYYY-MM-DD"
+    return f"no source is delivered under this name{did_you_mean(place.name, names)}"
