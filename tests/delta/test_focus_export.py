@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import hashlib
 import json
 import os
@@ -271,6 +272,15 @@ def test_a_crash_leaves_the_old_export_and_the_next_one_cleans_up(tmp_path: Path
     assert run(config, out) == 0
     assert [path.name for path in (out / "focus").iterdir()] == ["1.4"]
     assert manifest(out)["changes"]["since_run_id"] == "r1"
+
+
+def test_two_exports_into_one_folder_do_not_mix(config: Config, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(config, tmp_path) == 0
+    held = os.open(tmp_path / "focus", os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    assert run(config, tmp_path) == 4 and "another export is being written there" in capsys.readouterr().err
+    os.close(held)
+    assert run(config, tmp_path) == 0
 
 
 def test_a_full_disk_leaves_the_old_export(config: Config, tmp_path: Path) -> None:

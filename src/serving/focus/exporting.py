@@ -150,9 +150,17 @@ def _keep(target: Path, folder: Path, before: Mapping[str, Any], selection: Sele
     for name, entry in before.get("periods", {}).items():
         month = date.fromisoformat(name)
         if (selection.first and month < selection.first) or (selection.last and month > selection.last):
-            shutil.copytree(target / name, folder / name, copy_function=os.link)
+            shutil.copytree(target / name, folder / name, copy_function=_linked)
             kept[name] = entry
     return kept
+
+
+def _linked(source: str, copy: str) -> None:
+    """Give a file, which is never changed, a second name; where the file system has only one for each, a copy."""
+    try:
+        os.link(source, copy)
+    except OSError:
+        shutil.copyfile(source, copy)
 
 
 def _laws(reader: Reader) -> dict[str, dict[str, str]]:
