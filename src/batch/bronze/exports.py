@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ...common.contracts.table import Table
+from ...common.contracts.table import Table, fold
+from .dialects import Cell, cells_of
 from .naming import stored_names
 from .scanning import FileRefusedError, count_records
 
@@ -48,13 +50,16 @@ class Export:
         return [name for name in self.rows.column_names if name != "_corrupt_record"]
 
 
-def read_export(content: bytes, table: Table, held: Collection[str] = ()) -> Export:
+def read_export(
+    content: bytes, table: Table, held: Collection[str] = (), kinds: Mapping[str, str] | None = None
+) -> Export:
     """Read a whole CSV file.
 
     Args:
         content: its bytes, unpacked.
-        table: the source; its dialect says how text is encoded.
+        table: the source; its dialect says how text is encoded, cells are separated, numbers and dates are written.
         held: the columns that the source's bronze table has.
+        kinds: the columns that are numbers or times, which a dialect may write in its own way.
 
     Raises:
         FileRefusedError: rows can't be told apart, the header can't be taken, or the text is in another encoding.
@@ -63,11 +68,12 @@ def read_export(content: bytes, table: Table, held: Collection[str] = ()) -> Exp
         raise FileRefusedError("the file is empty; an export has at least a header")
     data, text, where = _decoded(content, table)
     lines = io.StringIO(text, newline="\n").readlines()
-    reader = csv.reader(lines, strict=True)
+    dialect = table.dialect
+    reader = csv.reader(lines, strict=True, delimiter=dialect.delimiter)
     names, renamed, trailing = _header(reader, table, held)
     keys = tuple(names.index(name) for name, column in table.columns.items() if column.required)
-    expected = count_records(data, keys)
-    shape = _Shape(tuple(names), keys, trailing, bool(where))
+    expected = count_records(data, keys, dialect.delimiter.encode())
+    shape = _Shape(tuple(names), keys, trailing, bool(where), dialect.delimiter, cells_of(dialect, names, kinds or {}))
     parts, not_text, found = [], 0, 1
     for records in _chunks(_records(reader, lines)):
         judged = [_row(cells, raw, shape) for cells, raw in records]
@@ -93,6 +99,9 @@ class _Shape:
     trailing: int
     suspicious: bool
     """Something in the file is no text."""
+    delimiter: str = ","
+    cells: Mapping[int, Cell] = field(default_factory=dict)
+    """What makes the cells of some columns plain."""
 
 
 def _remedy(table: Table) -> str:
@@ -146,13 +155,26 @@ def _header(
         cells = next((cells for cells in reader if cells), [])
     except csv.Error as error:
         raise FileRefusedError(f"the header can't be read: {error}") from None
-    named = list(cells)
+    named = [table.dialect.columns.get(cell.strip(), cell) for cell in cells]
+    _refuse_another_delimiter(named, table)
     while named and not named[-1].strip():
         named.pop()
     if not named:
         raise FileRefusedError("the header names no column")
     names, renamed = stored_names(named, table, held)
     return names, renamed, len(cells) - len(named)
+
+
+def _refuse_another_delimiter(named: Sequence[str], table: Table) -> None:
+    """A header that is one cell, and is columns of ours once another sign separates cells, says its delimiter."""
+    ours = {fold(name) for name in table.columns} | {fold(name) for name in table.dialect.columns}
+    for sign in (",", ";", "\t", "|"):
+        parts = [fold(part.strip().strip('"')) for part in named[0].split(sign)] if len(named) == 1 else []
+        if len(parts) > 1 and sum(part in ours for part in parts) > 1:
+            raise FileRefusedError(
+                f"its cells are separated by {sign!r}; declare it: dialect: {{delimiter: {json.dumps(sign)}}} of "
+                f"{table.short_name} in conf/bronze.yaml"
+            )
 
 
 def _records(reader: Any, lines: Sequence[str]) -> Iterator[tuple[list[str] | None, str]]:
@@ -180,9 +202,11 @@ def _row(cells: list[str] | None, raw: str, shape: _Shape) -> tuple[list[str | N
     is_text = not shape.suspicious or _NO_TEXT.search(raw) is None
     fits = cells is not None and len(cells) == width + shape.trailing and not any(cells[width:])
     if cells is None:
-        cells = _as_far_as_told(raw, width)
+        cells = _as_far_as_told(raw, width, shape.delimiter)
     if fits and is_text:
-        return [*(cell or None for cell in cells[:width]), None], False
+        plain = _plain(cells, shape.cells)
+        if plain is not None:
+            return [*(cell or None for cell in plain[:width]), None], False
     row = [_escaped(cell) or None for cell in cells[:width]] + [None] * (width - len(cells))
     for key in shape.keys:
         if key < len(cells) and _NO_TEXT.search(cells[key]):
@@ -190,10 +214,19 @@ def _row(cells: list[str] | None, raw: str, shape: _Shape) -> tuple[list[str | N
     return [*row, _escaped(raw.rstrip("\r\n"))], not is_text
 
 
-def _as_far_as_told(raw: str, width: int) -> list[str]:
+def _plain(cells: list[str], readers: Mapping[int, Cell]) -> list[str] | None:
+    """Return a row as a plain CSV has it; None where a number is written as that reads otherwise than the dialect."""
+    if not readers:
+        return cells
+    made = [readers[place](cell) if place in readers else cell for place, cell in enumerate(cells)]
+    told = [cell for cell in made if cell is not None]
+    return told if len(told) == len(cells) else None
+
+
+def _as_far_as_told(raw: str, width: int, delimiter: str) -> list[str]:
     """Return the cells of a record that can't be parsed, where there are as many as columns; else none."""
     try:
-        cells = next(csv.reader([raw.replace("\r", " ")]), [])
+        cells = next(csv.reader([raw.replace("\r", " ")], delimiter=delimiter), [])
     except csv.Error:
         return []
     return cells if len(cells) == width else []

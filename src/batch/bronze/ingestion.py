@@ -26,6 +26,7 @@ from ...common.erasure import NOBODY, REASON, Erased, erased_in
 from ...common.errors import CloudlakeError, ConfigurationError
 from ...common.faults import crash_point
 from ...common.steps import Expected, StepResult
+from .dialects import kinds_of
 from .exports import Export, read_export
 from .scanning import FileRefusedError
 
@@ -138,13 +139,15 @@ def unpacked(content: bytes, most_bytes: int) -> bytes:
     return plain
 
 
-def opened(file: LandedFile, content: bytes, table: Table, held: Iterable[str], most_bytes: int) -> LandedFile:
+def opened(
+    file: LandedFile, content: bytes, table: Table, held: Iterable[str], most_bytes: int, kinds: Mapping[str, str]
+) -> LandedFile:
     """Return a file with what it holds, or with the reason why it can't be taken."""
     if file.reason:
         return file
     try:
         plain = unpacked(content, most_bytes) if file.path.endswith(".gz") else content
-        return replace(file, export=read_export(plain, table, list(held)))
+        return replace(file, export=read_export(plain, table, list(held), kinds))
     except FileRefusedError as error:
         return replace(file, reason=str(error))
     except (OSError, EOFError, zlib.error) as error:  # a cut or damaged archive
@@ -165,6 +168,8 @@ def drift_of(file: LandedFile, table: Table) -> dict[str, Any]:
         drift |= {"not_text": file.export.not_text, "encoding": table.dialect.encoding}
     if file.export and file.export.is_open_ended:
         drift["open_ended"] = True
+    if table.dialect.read_as:
+        drift["read_as"] = table.dialect.read_as
     return drift
 
 
@@ -216,7 +221,8 @@ def new_files(
 ) -> list[LandedFile]:
     """Return the files whose content differs from the one their path last had, and refused ones judged otherwise now.
 
-    A file of which rows were no text is new again when its source declares another encoding.
+    A file of which rows were no text is new again when its source declares another encoding, any file when it declares
+    another form of numbers, dates or delimiters.
 
     Args:
         known: the rows of ops.landed_files of this source.
@@ -240,7 +246,7 @@ def _examined(
         if before is not None and before["sha256"] == file.sha256 and not _may_differ_now(before, table):
             found.append((file, False))
             continue
-        file = opened(file, content, table, held, most_unpacked(config))
+        file = opened(file, content, table, held, most_unpacked(config), kinds_of(config.registry, table))
         same = before is not None and (before["sha256"], before["reason"] or "") == (file.sha256, file.reason)
         found.append((file, not (same and file.reason)))
     return found
@@ -248,8 +254,13 @@ def _examined(
 
 def _may_differ_now(before: Mapping[str, Any], table: Table) -> bool:
     """Tell whether a file that was seen with this content may be taken otherwise today."""
-    encoding = json.loads(before["drift"] or "{}").get("encoding")
-    return before["status"] == "refused" or encoding not in (None, table.dialect.encoding)
+    drift = json.loads(before["drift"] or "{}")
+    encoding, read_as = drift.get("encoding"), drift.get("read_as", "")
+    return (
+        before["status"] == "refused"
+        or encoding not in (None, table.dialect.encoding)
+        or read_as != table.dialect.read_as
+    )
 
 
 def ingest(

@@ -19,6 +19,7 @@ from ...common.errors import CloudlakeError
 from ...common.lake.books import NEW, Books, Finding
 from ...common.lake.small import Revision
 from ...common.quality.quarantine import ENTRY
+from .dialects import kinds_of
 from .ingestion import LandedFile, identify, most_unpacked, opened, registry_rows, stamped
 
 LANDED = "ops.landed_files"
@@ -76,5 +77,5 @@ def _landed(config: Config, table: Table, row: Mapping[str, Any]) -> LandedFile 
     if file.sha256 != row["sha256"]:
         return None
     dated = replace(file, modified_at=row["modified_at"], snapshot_at=row["snapshot_at"], reason="")
-    file = opened(dated, content, table, (), most_unpacked(config))
+    file = opened(dated, content, table, (), most_unpacked(config), kinds_of(config.registry, table))
     return file if file.export is not None else None

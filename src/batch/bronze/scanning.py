@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
-_QUOTED = re.compile(rb'(?:(?<=[,\n])|\A)"([^"]*+(?:""[^"]*+)*+)("?)')
-_AFTER_A_CELL = (b",", b"\r", b"\n", b"")
 _SAMPLE = 1000
 """So many lines tell what keys look like."""
 
@@ -19,25 +18,31 @@ class FileRefusedError(Exception):
     """A file that can't be taken as a whole; the message says why, and where in it."""
 
 
-def count_records(data: bytes, keys: Sequence[int] = ()) -> int:
+@lru_cache(maxsize=8)
+def _quoted(delimiter: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb'(?:(?<=[%s\n])|\A)"([^"]*+(?:""[^"]*+)*+)("?)' % re.escape(delimiter))
+
+
+def count_records(data: bytes, keys: Sequence[int] = (), delimiter: bytes = b",") -> int:
     """Return the number of records, the header among them; lines without any character are none.
 
     Args:
-        data: the file, in an encoding in which `,`, `"` and line ends are what they are in ASCII.
+        data: the file, in an encoding in which the delimiter, `"` and line ends are what they are in ASCII.
         keys: the positions of the key columns, by which swallowed rows are known.
+        delimiter: what stands between cells.
 
     Raises:
         FileRefusedError: a quote is never closed, or closed where rows can't be told apart; the last line was cut.
     """
     bare = data
     if b'"' in data:
-        suspects = [found for found in _QUOTED.finditer(data) if not found[2] or b"\n" in found[1]]
+        suspects = [found for found in _quoted(delimiter).finditer(data) if not found[2] or b"\n" in found[1]]
         for found in suspects:
-            _refuse_where_rows_are_lost(data, found)
-        bare = _QUOTED.sub(b"Q", data)
-        _refuse_swallowed_rows(data, bare, [found for found in suspects if b"\n" in found[1]], keys)
+            _refuse_where_rows_are_lost(data, found, delimiter)
+        bare = _quoted(delimiter).sub(b"Q", data)
+        _refuse_swallowed_rows(data, bare, [found for found in suspects if b"\n" in found[1]], keys, delimiter)
     lines = bare.split(b"\n")
-    _refuse_a_cut_line(lines)
+    _refuse_a_cut_line(lines, delimiter)
     return sum(1 for line in lines if line.strip(b"\r"))
 
 
@@ -45,27 +50,29 @@ def _line_of(data: bytes, offset: int) -> int:
     return data.count(b"\n", 0, offset) + 1
 
 
-def _refuse_where_rows_are_lost(data: bytes, found: re.Match[bytes]) -> None:
+def _refuse_where_rows_are_lost(data: bytes, found: re.Match[bytes], delimiter: bytes) -> None:
     opened = _line_of(data, found.start())
     if not found[2]:
         raise FileRefusedError(
             f"the quote that opens in line {opened} (byte {found.start()}) is never closed, so nobody can tell which rows follow"
         )
-    if data[found.end() : found.end() + 1] not in _AFTER_A_CELL:
+    if data[found.end() : found.end() + 1] not in (delimiter, b"\r", b"\n", b""):
         raise FileRefusedError(
             f"the quote that opens in line {opened} closes within line {_line_of(data, found.end())}, amid a cell, "
             "so nobody can tell which rows lie between"
         )
 
 
-def _refuse_swallowed_rows(data: bytes, bare: bytes, running: Sequence[re.Match[bytes]], keys: Sequence[int]) -> None:
+def _refuse_swallowed_rows(
+    data: bytes, bare: bytes, running: Sequence[re.Match[bytes]], keys: Sequence[int], delimiter: bytes
+) -> None:
     """Two quotes that are never closed make a pair: a cell, one of whose lines begins as rows of this file do."""
     if not running or not keys:
         return
-    known = {_shape(line, keys) for line in bare.split(b"\n", _SAMPLE + 1)[1 : _SAMPLE + 1]} - {None}
+    known = {_shape(line, keys, delimiter) for line in bare.split(b"\n", _SAMPLE + 1)[1 : _SAMPLE + 1]} - {None}
     for found in running:
         for number, line in enumerate(found[1].split(b"\n")[1:], start=1):
-            if _shape(line, keys) in known:
+            if _shape(line, keys, delimiter) in known:
                 opened = _line_of(data, found.start())
                 raise FileRefusedError(
                     f"the cell that a quote opens in line {opened} holds line {opened + number}, which looks like a row of "
@@ -73,21 +80,21 @@ def _refuse_swallowed_rows(data: bytes, bare: bytes, running: Sequence[re.Match[
                 )
 
 
-def _shape(line: bytes, keys: Sequence[int]) -> tuple[bytes, ...] | None:
+def _shape(line: bytes, keys: Sequence[int], delimiter: bytes) -> tuple[bytes, ...] | None:
     """Return how the keys of a line look, letters and digits in runs; None where it has none, or no digit in them."""
-    cells = line.split(b",")
+    cells = line.split(delimiter)
     if len(cells) <= max(keys) + 1:
         return None
     shapes = tuple(re.sub(rb"\d+", b"9", re.sub(rb"[A-Za-z]+", b"a", cells[key].strip(b' \r"'))) for key in keys)
     return shapes if any(b"9" in shape for shape in shapes) else None
 
 
-def _refuse_a_cut_line(lines: Sequence[bytes]) -> None:
+def _refuse_a_cut_line(lines: Sequence[bytes], delimiter: bytes) -> None:
     """A last line that has fewer cells than the header and no line end was cut, and what followed it never arrived."""
     last = lines[-1]
-    header = next((line for line in lines if line.strip(b"\r")), b"").rstrip(b",\r").count(b",")
-    if len(lines) > 1 and last.strip(b"\r\0") and last.count(b",") < header:
+    header = next((line for line in lines if line.strip(b"\r")), b"").rstrip(delimiter + b"\r").count(delimiter)
+    if len(lines) > 1 and last.strip(b"\r\0") and last.count(delimiter) < header:
         raise FileRefusedError(
-            f"its last line has {last.count(b',') + 1} of {header + 1} cells and no line end: the file was cut, and nobody "
+            f"its last line has {last.count(delimiter) + 1} of {header + 1} cells and no line end: the file was cut, and nobody "
             "can tell what followed"
         )

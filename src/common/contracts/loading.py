@@ -15,11 +15,11 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigurationError, did_you_mean
+from .dialect import Dialect
 from .table import (
     LAYERS,
     NAME,
     Column,
-    Dialect,
     Domain,
     Expectation,
     Freshness,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from ..errors import ConfigurationError, did_you_mean
+from .dialect import Dialect
 from .types import parse_type
 
 LAYERS = ("bronze", "silver", "gold", "speed", "serving", "quarantine", "ops")
@@ -119,23 +119,6 @@ class Layout(_Declared):
 
     partition: tuple[str, ...] = ()
     cluster: tuple[str, ...] = ()
-
-
-def _text_encoding(name: str) -> str:
-    try:
-        found = codecs.lookup(name)
-    except LookupError:
-        raise ValueError(f"'{name}' is no encoding; write utf-8, utf-16, latin-1, cp1252, …") from None
-    if not found._is_text_encoding:
-        raise ValueError(f"'{name}' encodes no text; write utf-8, utf-16, latin-1, cp1252, …")
-    return found.name
-
-
-class Dialect(_Declared):
-    """How an export is written."""
-
-    encoding: Annotated[str, AfterValidator(_text_encoding)] = "utf-8"
-    """What its bytes mean; a file that is not so is refused, or the rows of it that are not."""
 
 
 class Freshness(_Declared):
