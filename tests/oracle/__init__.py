@@ -81,6 +81,7 @@ SUBJECTS = {
         "dim_customer",
         "customer_360",
     ),
+    "gold_focus": ("focus_charges", "invoice_lines", "invoice_gap"),
 }
 GOLD = tuple(mart for marts in SUBJECTS.values() for mart in marts)
 
