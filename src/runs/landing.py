@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from ..batch.bronze import ingestion
+from ..batch.bronze.listing import folders_in, shown
 from ..common.config import Config, require_landing
 from ..common.contracts.table import Table
 from ..common.errors import did_you_mean
@@ -93,15 +94,13 @@ def _events(config: Config) -> Iterator[Lying]:
 def _of_no_source(config: Config, tables: list[Table]) -> Iterator[Lying]:
     """Yield what a person put there and nobody reads: files by another name, folders that are no date."""
     names = {f"{table.file}{packed}" for table in tables for packed in ("", ".gz")}
-    dated = [
-        folder for folder in config.landing.iterdir() if folder.is_dir() and ingestion.LIKE_A_DATE.match(folder.name)
-    ]
+    *dated, _ = folders_in(config.landing)
     for place in sorted(path for folder in [config.landing, *dated] for path in folder.iterdir()):
         if place.name[0] in "._" or place.name == "manifest.json" or place.name in names or place in dated:
             continue
         if place.is_dir() and place == config.landing / config.stream.events.folder:
             continue
-        yield Lying("", place.relative_to(config.landing).as_posix(), "ignored", told=_unread(place, names))
+        yield Lying("", shown(place, config.landing), "ignored", told=_unread(place, names))
 
 
 def _unread(place: Path, names: set[str]) -> str:

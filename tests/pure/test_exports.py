@@ -77,6 +77,7 @@ REFUSED = {
     "one in the last line": (HEADER + ROW + b'o1,2025-07-02,7,"open', "opens in line 3 .* is never closed"),
     "one in the header": (b'org_id,"survey_date\n' + ROW, "header can't be read"),
     "two that make a pair": (HEADER + b'o1,2025-07-01,7,"a\no2,2025-07-02,8,b\no3,2025-07-03,9,c"\n', "line 2 holds line 3, which looks like a row"),
+    "two that leave no row beside them": (HEADER + b'x,y,7,"a\no2,2025-07-02,8,b\no3,2025-07-03,9,c\nz,q,1,d"\n', "line 2 holds line 3, which looks like a row"),
     "two that close amid a cell": (HEADER + b'o1,2025-07-01,7,"a\nx,y,"b\n', "closes within line 3, amid a cell"),
     "a cut last line": (HEADER + ROW + b"o1,2025-0", "its last line has 2 of 4 cells and no line end: the file was cut"),
     "line ends of old Macs": ((HEADER + ROW).replace(b"\n", b"\r"), "lone CR"),
@@ -86,6 +87,7 @@ REFUSED = {
     "two names of one column": (b"org_id,survey_date,NPS score,nps_score\n", "column named twice: NPS score, nps_score"),
     "new names alike but for case": (b"org_id,survey_date,Mood,mood\n", "column named twice: Mood, mood"),
     "no key": (b"org,survey_date\n", r"key column missing: org_id \(found: org, survey_date\)"),
+    "rows as columns": (b"org_id,survey_date" + b",x1,x2" * 600 + b"\n", "names 1,202 columns, more than 1,000"),
     "nothing": (b"", "the file is empty"),
     "delimiters alone": (b",,,\n", "the header names no column"),
 }  # fmt: skip
@@ -156,6 +158,32 @@ def test_each_file_fails_alone_and_columns_that_are_new_widen_the_table(config: 
     land(config, "2025-09-06/nps_surveys.csv", HEADER[:-1] + b",MOOD_NEW\n" + ROW[:-1] + b",bad\n")
     assert ingest(config, surveys, 2).rows_out == 1
     assert {row["Mood_new"] for row in config.lake.rows("bronze.nps_surveys")} == {None, "good", "bad"}
+
+
+def test_files_that_look_like_deliveries_and_are_none_are_told_and_odd_folders_stop_nothing(
+    config: Config, surveys: Table
+) -> None:
+    land(config, "2025-09-01/nps_surveys.csv", HEADER + ROW)
+    told = ["2025-09-01/NPS_Surveys.CSV", "2025-09-01/nps_surveys (1).csv", "nps_surveys.xlsx", "2025-09-01/nps_surveys.zip"]
+    silent = ["2025-09-01/nps_surveys_old.csv", "2025-09-01/.nps_surveys.csv.swp", "2025-09-01/nps_surveys.csv.tmp", "other/NPS_SURVEYS.csv"]
+    for name in told + silent:
+        land(config, name, HEADER + ROW)
+    (config.landing / "2025-09-02" / "nps_surveys.csv").mkdir(parents=True)
+    for folder in (b"2025-09-03\xff", b"2025-09-04\n"):
+        odd = os.path.join(os.fsencode(config.landing), folder)
+        os.mkdir(odd)
+        Path(os.fsdecode(odd), "nps_surveys.csv").write_bytes(HEADER + ROW)
+    for minute in (0, 1):
+        done = ingest(config, surveys, minute)
+        assert done.skipped == bool(minute)
+        assert done.message.count("is not read: the file of this source is called nps_surveys.csv") == len(told)
+        assert all(name in done.message for name in told) and not any(name in done.message for name in silent)
+        assert "2025-09-02/nps_surveys.csv is no file" in done.message
+    assert files_of(config) == {
+        "2025-09-01/nps_surveys.csv": None,
+        r"2025-09-03\xff/nps_surveys.csv": r"its folder 2025-09-03\xff is no date; name the folder YYYY-MM-DD",
+        r"2025-09-04\x0a/nps_surveys.csv": r"its folder 2025-09-04\x0a is no date; name the folder YYYY-MM-DD",
+    }
 
 
 @pytest.mark.parametrize(

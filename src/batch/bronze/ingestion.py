@@ -23,17 +23,18 @@ import pyarrow as pa
 from ...common.config import Config, Times
 from ...common.contracts.table import Table
 from ...common.erasure import NOBODY, REASON, Erased, erased_in
-from ...common.errors import CloudlakeError, ConfigurationError
+from ...common.errors import CloudlakeError
 from ...common.faults import crash_point
 from ...common.steps import Expected, StepResult
 from .dialects import kinds_of
 from .exports import Export, read_export
+from .listing import find_files, passed_over, shown
 from .scanning import FileRefusedError
 
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
-LIKE_A_DATE = re.compile(r"\d{4}[-_. ]?\d{1,2}[-_. ]?\d{1,2}")
-"""A folder whose name begins so is meant as the date of a snapshot."""
 _REMEDY = "Refused; deliver it again corrected, and the next run takes it."
+_FEW = 20
+"""So many new columns are named in a message; ops.landed_files has them all."""
 _BEYOND = datetime(9999, 12, 31, tzinfo=UTC)
 
 
@@ -54,18 +55,6 @@ class LandedFile:
     """What it holds, where it can be taken."""
 
 
-def find_files(landing: Path, table: Table) -> list[Path]:
-    """Return the deliveries of a source: those in folders that are dated, or meant to be, by name; then the flat file."""
-    if not landing.is_dir():
-        raise ConfigurationError(
-            f"{landing}: there is no such landing folder; name it with --landing, or make one with "
-            f"scripts/generate_landing_data.py --out {landing}"
-        )
-    folders = sorted(f for f in landing.iterdir() if f.is_dir() and LIKE_A_DATE.match(f.name))
-    names = [str(table.file), f"{table.file}.gz"]
-    return [folder / name for folder in [*folders, landing] for name in names if (folder / name).is_file()]
-
-
 def snapshot_time(
     path: Path, landing: Path, modified: datetime, given: datetime | None, times: Times, now: datetime
 ) -> tuple[datetime | None, str]:
@@ -76,7 +65,7 @@ def snapshot_time(
     if path.parent == landing:
         at, source = given or modified, "--snapshot-at" if given else "its modification time"
     else:
-        source = f"its folder {path.parent.name}"
+        source = f"its folder {shown(path.parent, landing)}"
         try:
             at = datetime.strptime(path.parent.name, "%Y-%m-%d").replace(tzinfo=UTC)
         except ValueError:
@@ -107,7 +96,7 @@ def identify(
     at, undated = snapshot_time(path, config.landing, modified, snapshot_at, config.settings.times, now)
     file = LandedFile(
         table.short_name,
-        path.relative_to(config.landing).as_posix(),
+        shown(path, config.landing),
         hashlib.sha256(content).hexdigest(),
         len(content),
         modified,
@@ -277,7 +266,7 @@ def ingest(
     files = new_files(config, table, known, snapshot_at, now)
     if not files:
         _require_one(table, known)
-        return StepResult(skipped=True, message="nothing new")
+        return StepResult(skipped=True, message="; ".join(["nothing new", *passed_over(config.landing, table)]))
     good, bad = [f for f in files if not f.reason], [f for f in files if f.reason]
     config.lake.create(table)
     erased = erased_in(config, table.short_name)
@@ -298,7 +287,7 @@ def ingest(
     return StepResult(
         landed,
         landed,
-        message=remarks(good, table),
+        message="; ".join(filter(None, [remarks(good, table), *passed_over(config.landing, table)])),
         fault=_refusal(bad) if bad else "",
         detail={"files": [file.path for file in good], "refused": [file.path for file in bad]},
     )
@@ -360,7 +349,8 @@ def remarks(files: Iterable[LandedFile], table: Table) -> str:
     new = sorted({name for drift in drifts for name in drift["new"]})
     missing = sorted({name for drift in drifts for name in drift["missing"]})
     renamed = sorted({item for drift in drifts for item in drift.get("renamed", {}).items()})
-    parts = [f"new column {', '.join(new)}"] if new else []
+    more = f" and {len(new) - _FEW} more" if len(new) > _FEW else ""
+    parts = [f"new column {', '.join(new[:_FEW])}{more}"] if new else []
     parts += [f"missing column {', '.join(missing)}"] if missing else []
     parts += [f"'{delivered}' is kept as {name}" for delivered, name in renamed]
     parts += [

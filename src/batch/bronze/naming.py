@@ -12,6 +12,8 @@ from ...common.contracts.table import Table, fold
 from .scanning import FileRefusedError
 
 _PLAIN = re.compile(r"[^\W\d_]\w*")
+_MOST = 1000
+"""Columns of a file. Each new one stays in the table for good."""
 _LONGEST = 100
 """Characters of a column's name."""
 
@@ -30,6 +32,8 @@ def stored_names(header: Sequence[str], table: Table, held: Collection[str]) -> 
     Raises:
         FileRefusedError: a key column is missing, or two names are one column.
     """
+    if len(header) > _MOST:
+        raise FileRefusedError(f"its header names {len(header):,} columns, more than {_MOST:,}: rows stand where columns should")
     declared = {fold(name): name for name in table.columns if not name.startswith("_")}
     seen = {name.casefold(): name for name in held if not name.startswith("_")} | declared
     exact = {name: name for name in declared.values()}

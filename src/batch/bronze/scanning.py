@@ -7,6 +7,7 @@ outside such a cell; a quote anywhere else is a character like others.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
 
@@ -66,13 +67,21 @@ def _refuse_where_rows_are_lost(data: bytes, found: re.Match[bytes], delimiter: 
 def _refuse_swallowed_rows(
     data: bytes, bare: bytes, running: Sequence[re.Match[bytes]], keys: Sequence[int], delimiter: bytes
 ) -> None:
-    """Two quotes that are never closed make a pair: a cell, one of whose lines begins as rows of this file do."""
+    """Two quotes that are never closed make a pair: a cell, one of whose lines begins as rows of this file do.
+
+    Where hardly a row is left beside the cell, its lines are compared with each other: two that are as wide as the header,
+    and begin alike, are rows.
+    """
     if not running or not keys:
         return
+    width = bare.lstrip(b"\r\n").split(b"\n", 1)[0].count(delimiter)
     known = {_shape(line, keys, delimiter) for line in bare.split(b"\n", _SAMPLE + 1)[1 : _SAMPLE + 1]} - {None}
     for found in running:
-        for number, line in enumerate(found[1].split(b"\n")[1:], start=1):
-            if _shape(line, keys, delimiter) in known:
+        inner = found[1].split(b"\n")[1:]
+        counts = Counter(_shape(line, keys, delimiter) for line in inner[:_SAMPLE] if line.count(delimiter) == width)
+        alike = {shape for shape, count in counts.items() if count > 1 and shape is not None}
+        for number, line in enumerate(inner, start=1):
+            if _shape(line, keys, delimiter) in known | alike:
                 opened = _line_of(data, found.start())
                 raise FileRefusedError(
                     f"the cell that a quote opens in line {opened} holds line {opened + number}, which looks like a row of "
