@@ -50,7 +50,7 @@ def register(commands: Commands[Parser]) -> None:
         "--continue-on-failure", action="store_true", help="go on with what does not need the failed step"
     )
     batch.add_argument("--parallel", type=positive, metavar="N", help="steps side by side (default: conf/lake.yaml)")
-    batch.set_defaults(run=run)
+    batch.set_defaults(run=run, makes_lake=lambda options: not options.dry_run)
 
 
 def run(config: Config, arguments: Namespace) -> int:

@@ -92,13 +92,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
+def _tell(said: str) -> None:
+    print(f"note: {said}", file=sys.stderr)
+
+
 def _run(arguments: Sequence[str], options: Namespace) -> int:
     gc.disable()  # what is loaded here stays: to look for garbage among it takes a tenth of a short command
     try:
         build_parser().parse_args(arguments, options)
         from ..common.config import load_config
 
-        config = load_config(options.conf, options.lake, options.landing)
+        makes_lake = "makes_lake" in options and options.makes_lake(options)
+        config = load_config(options.conf, options.lake, options.landing, _tell if makes_lake else None)
     finally:
         gc.enable()
     exit_code: int = options.run(config, options)

@@ -36,7 +36,7 @@ def register(commands: Commands[Parser]) -> None:
     )
     stream.add_argument("--master", metavar="URL", help="where Spark runs (start, once, run; through the script)")
     stream.add_argument("--json", action="store_true", help="status as JSON")
-    stream.set_defaults(run=run)
+    stream.set_defaults(run=run, makes_lake=lambda options: options.mode in ("start", "once", "run"))
 
 
 def run(config: Config, arguments: Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
@@ -23,7 +24,7 @@ from .contracts.loading import explain, load_registry, read_yaml
 from .contracts.table import Registry
 from .errors import ConfigurationError
 from .lake.conflicts import Conflicts
-from .lake.storage import require_lake_root
+from .lake.storage import placed, require_lake_root
 from .lake.tables import Lake
 from .project import packaged_conf, root
 from .receivers import LineageSettings, Notifications, Secret
@@ -292,8 +293,15 @@ def conf_folder(conf: str | None = None) -> Path:
     return folder
 
 
-def load_config(conf: str | None = None, lake: str | None = None, landing: str | None = None) -> Config:
+def load_config(
+    conf: str | None = None,
+    lake: str | None = None,
+    landing: str | None = None,
+    tell: Callable[[str], None] | None = None,
+) -> Config:
     """Load conf/ and resolve the folders: argument, then CLOUDLAKE_CONF / _LAKE / _LANDING, then conf/lake.yaml.
+
+    With `tell`, a lake may be made: where its folder's name would not do, it is put behind a link, and that is told.
 
     Raises:
         ConfigurationError: with every fault of every file.
@@ -316,8 +324,12 @@ def load_config(conf: str | None = None, lake: str | None = None, landing: str |
     lake_root = Path(lake or os.environ.get("CLOUDLAKE_LAKE") or root() / settings.paths.lake)
     conflicts = Conflicts(**settings.commit_conflicts.model_dump())
     landing_root = Path(landing or os.environ.get("CLOUDLAKE_LANDING") or root() / settings.paths.landing)
-    require_lake_root(lake_root.resolve())
-    lake_at = Lake(lake_root.resolve(), conflicts)
+    place = lake_root.resolve()
+    if tell is not None and (elsewhere := placed(place)) != place:
+        tell(f"{place} has a name under which delta-rs finds no tables, so it is a link; the lake itself lies in {elsewhere}")
+        place = elsewhere
+    require_lake_root(place)
+    lake_at = Lake(place, conflicts)
     kept = registry.kept(settings.retention.history_days)
     return Config(folder, landing_root.resolve(), lake_at, settings, stream, kept)
 

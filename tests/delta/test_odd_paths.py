@@ -8,11 +8,13 @@ from pathlib import Path
 import duckdb
 import pytest
 from cloudlake.cli.main import main
+from cloudlake.common.config import load_config
 from cloudlake.common.contracts.loading import load_registry
 from cloudlake.common.contracts.table import Registry
 from cloudlake.common.errors import ConfigurationError
 from cloudlake.common.lake.storage import for_sql, local_file, require_lake_root
 from cloudlake.common.lake.tables import Lake
+from deltalake import DeltaTable
 from flow import ROOT
 
 FINE = [
@@ -58,6 +60,35 @@ def test_a_folder_in_which_tables_would_not_be_found_again_is_refused_at_once(
     assert main(["status", "--lake", str(lake), "--conf", str(ROOT / "conf")]) == 2
     assert "give the lake another folder" in capsys.readouterr().err
     assert not lake.parent.exists()
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_lake_that_is_made_under_such_a_name_lies_behind_a_link_that_every_reader_follows(
+    name: str, tmp_path: Path, registry: Registry
+) -> None:
+    asked, told = tmp_path / name / "the lake", []
+    config = load_config(lake=str(asked), landing=str(tmp_path), tell=told.append)
+    assert asked.resolve() == config.lake.root and config.lake.root.parent == tmp_path and len(told) == 1
+    contract = registry[SILVER]
+    row = dict.fromkeys(contract.columns) | {"event_id": "e1", "load_id": 7, "usage_date": date(2025, 8, 1)}
+    config.lake.append_small([row], contract, {"run_id": "r1"})
+    assert load_config(lake=str(asked), landing=str(tmp_path)).lake.last_note(SILVER) == {"run_id": "r1"}
+    assert len(DeltaTable(str(asked / "silver" / "usage_events")).to_pyarrow_table()) == 1, "a reader that knows no cloudlake"
+    assert load_config(lake=str(asked), tell=told.append).lake == config.lake and len(told) == 1
+    asked.unlink()
+    again = load_config(lake=str(asked), tell=told.append)
+    assert not again.lake.exists(SILVER), "what was behind a link that is gone is another lake"
+    assert config.lake.exists(SILVER), "and is left alone"
+
+
+def test_a_folder_that_holds_something_or_lies_at_the_top_is_no_link_but_refused(tmp_path: Path) -> None:
+    kept = tmp_path / "a#b" / "file"
+    kept.parent.mkdir()
+    kept.touch()
+    for lake in (kept.parent, kept, Path("/no#such/lake")):
+        with pytest.raises(ConfigurationError, match="give the lake another folder"):
+            load_config(lake=str(lake), tell=pytest.fail)
+    assert list(tmp_path.iterdir()) == [kept.parent] and not Path("/no#such").exists()
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from itertools import count
 from pathlib import Path
 
 from ..errors import ConfigurationError
@@ -43,6 +45,46 @@ def require_lake_root(root: Path) -> None:
         raise ConfigurationError(
             f"{root}: with {len(str(root).encode())} bytes the path leaves no room for the tables' files; {remedy}"
         )
+
+
+def placed(root: Path) -> Path:
+    """Return where a lake that is to be made at `root` lies: there, or where its name would not do, behind a link.
+
+    delta-rs follows links before it makes an address of a path. So such a lake gets a folder of a plain name, in the
+    nearest folder above that has one, and `root` becomes a link to it: every engine, ours or another's, then finds the
+    same tables by either name. A folder that holds something already is left alone, and so is the top of the file system.
+
+    Args:
+        root: an absolute path without links.
+    """
+    nearest = next((folder for folder in root.parents if not _NOT_FOR_RUST.search(str(folder))), root)
+    if not _NOT_FOR_RUST.search(str(root)) or nearest == nearest.parent:
+        return root
+    try:
+        present = next(folder for folder in root.parents if folder.exists())
+        nearest = min(nearest, present, key=lambda folder: len(folder.parts))
+        if nearest.stat().st_dev != present.stat().st_dev:  # another disk than the one that was named
+            return root
+        root.parent.mkdir(parents=True, exist_ok=True)
+        if root.exists():
+            root.rmdir()
+        place = _made(nearest, f"cloudlake-{hashlib.sha256(str(root).encode()).hexdigest()[:12]}")
+        root.symlink_to(place)
+    except OSError:
+        return root
+    return place
+
+
+def _made(folder: Path, name: str) -> Path:
+    """Make a new folder: what a lake left whose link was removed is not taken for the new one."""
+    for number in count(1):
+        place = folder / (name if number == 1 else f"{name}-{number}")
+        try:
+            place.mkdir()
+        except FileExistsError:
+            continue
+        return place
+    raise AssertionError
 
 
 def local_file(table: str, uri: str) -> str:
