@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ from ..common.config import Config
 from ..common.contracts.table import Table, fold
 from ..common.errors import ConfigurationError, did_you_mean
 from ..common.lake.locks import process_lock
+from ..common.publication import published
 from ..common.quality import quarantine
 from ..common.session import Sessions
 from ..streaming import reentry as events
@@ -65,10 +66,16 @@ def replay_refused(config: Config, waiting: Sequence[Row], mended: Mapping[str, 
                 refused |= corrections.take(sessions(), config, silver, cells, now=now_utc(), run_id=run_id)
             else:
                 again[table] = [row["quarantine_id"] for row in mine]
-    csv = {row["table"] for row in waiting} - {EVENTS}
-    below = config.registry.downstream(csv) if csv else set()
-    jobs = (*sorted(name for name in below if name.startswith("silver.")), "gold", "serving")
+    jobs = jobs_behind(config, {row["table"] for row in waiting})
     return Entered(refused, Options(jobs=jobs, parallel=config.settings.parallel, replayed=again))
+
+
+def jobs_behind(config: Config, tables: Collection[str]) -> tuple[str, ...]:
+    """Return the jobs that bring up to date what hangs on some silver tables; of marts none where none was ever published."""
+    csv = {name for name in tables if name != EVENTS}
+    below = config.registry.downstream(csv) if csv else set()
+    silver = sorted(name for name in below if name.startswith("silver."))
+    return (*silver, "gold", "serving") if published(config.lake).run_id else tuple(silver)
 
 
 def discard(config: Config, chosen: Sequence[Row], reason: str) -> dict[str, int]:

@@ -304,10 +304,7 @@ def open_stream_books(config: Config, run_id: str, *, full_reload: bool = False)
     stopping = [f for f in stopping if not (full_reload and f.table == SILVER)]
     if stopping:
         raise CloudlakeError("\n".join(f"{finding}. {_remedy(config, finding)}" for finding in stopping))
-    for finding in found:
-        if finding.table == BRONZE_EVENTS:
-            rebuilding.unread(config, finding, run_id)
-    return found
+    return [rebuilding.unread(config, f, run_id) if f.table == BRONZE_EVENTS else f for f in found]
 
 
 def needs_reload(found: Iterable[Finding]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from ..common.clock import now_utc
@@ -13,6 +14,7 @@ from ..common.lake.books import Finding
 from ..common.lake.duck import connected
 from ..common.live import BATCH_VIEW
 from ..common.publication import published
+from ..common.quality import quarantine
 from ..common.usage.sums import increments_where
 from .bronze_events import BRONZE
 from .bronze_events import JOB as BRONZE_JOB
@@ -64,8 +66,11 @@ def recount(config: Config) -> None:
     lake.append_small(rows, contract, last)
 
 
-def unread(config: Config, finding: Finding, run_id: str) -> None:
+def unread(config: Config, finding: Finding, run_id: str) -> Finding:
     """Have the event files read again that bronze.usage_events has lost: neither register nor checkpoint know them then.
+
+    Lines that were refused, and that a person let enter, are in no file: they are open again. Returns the finding, that
+    said as well.
 
     Raises:
         CloudlakeError: files that were read are no longer in the landing zone; nothing was changed.
@@ -91,3 +96,24 @@ def unread(config: Config, finding: Finding, run_id: str) -> None:
     if rows:
         lake.delete(LANDED, "source = 'usage_events'", {"unread": BRONZE})
     shutil.rmtree(checkpoint_folder(lake, BRONZE_JOB), ignore_errors=True)
+    lost = _opened_again(config, held, run_id)
+    if not lost:
+        return finding
+    again = (
+        f"{lost} refused line(s) that had been replayed into it are open again, as they were refused; "
+        "cloudlake quarantine list --table usage_events shows them"
+    )
+    return replace(finding, what=f"{finding.what}; {again}")
+
+
+def _opened_again(config: Config, held: Collection[str], run_id: str) -> int:
+    """Open the refused lines that count as replayed and that bronze does not hold; what silver then takes is none again."""
+    if config.lake.version(QUARANTINE) < 1:
+        return 0
+    done = config.lake.read_small(
+        QUARANTINE, columns=["quarantine_id"], filters=[("status", "=", quarantine.REPLAYED)]
+    )
+    lost = [one for one in done["quarantine_id"].to_pylist() if quarantine.ENTRY + one not in held]
+    changes = [{"quarantine_id": one, "status": quarantine.OPEN, "resolved_at": None} for one in lost]
+    config.lake.update_small(config.registry[QUARANTINE], changes, {"run_id": run_id, "opened_again": len(lost)})
+    return len(lost)

@@ -13,11 +13,13 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from cloudlake.common.clock import now_utc
 from cloudlake.common.config import Config
 from cloudlake.common.lake.books import Books, restore_line
 from cloudlake.common.lake.small import noted
 from cloudlake.common.lake.storage import for_sql
 from cloudlake.common.lake.tables import committing
+from cloudlake.common.quality import quarantine
 from cloudlake.runs import trust
 from cloudlake.runs.declaring import declared_tables
 from deltalake import DeltaTable, write_deltalake
@@ -102,7 +104,13 @@ def test_tables_that_are_removed_come_back_from_what_they_are_made_of(
     assert "every table is as the books say" in capsys.readouterr().err
 
 
-def test_events_that_are_removed_or_put_back_older_are_made_anew(config: Config, answers: dict[str, list[str]]) -> None:
+def test_events_that_are_removed_or_put_back_older_are_made_anew(
+    config: Config, answers: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    entered = [row["quarantine_id"] for row in quarantine.open_rows(config.lake, "quarantine.usage_events")][:2]
+    quarantine.resolve(
+        config.lake, config.registry, "quarantine.usage_events", entered, quarantine.REPLAYED, now_utc(), {"run_id": "r"}
+    )
     Books.of(config.lake).path.unlink()  # a lake that another release left, without marks
     silver = Path(config.lake.path("silver.usage_events"))
     for entry in (silver / "_delta_log").iterdir():
@@ -110,6 +118,7 @@ def test_events_that_are_removed_or_put_back_older_are_made_anew(config: Config,
             entry.unlink()  # as it was when it was made
     remove(config, "bronze.usage_events", "ops.reconciliation")
     assert run(config) == 0
+    assert "2 refused line(s) that had been replayed into it are open again" in capsys.readouterr().err
     assert_whole(config, answers)
 
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from cloudlake.cli.corrected_files import read_corrected
+from cloudlake.common.config import load_config
 from cloudlake.common.errors import ConfigurationError
-from cloudlake.runs.reentry import _as_cells
+from cloudlake.common.publication import publication_file
+from cloudlake.runs.batch_steps import EVENTS
+from cloudlake.runs.reentry import _as_cells, jobs_behind
 
 ONE = {"a1": {"user_id": "u1", "role": "admin", "email": "ü@example.com"}}
 ROWS = "quarantine_id,user_id,role,email\r\na1,u1,admin,ü@example.com\r\n"
@@ -64,3 +68,14 @@ def test_a_corrected_row_names_the_columns_of_its_source_in_whatever_case() -> N
         _as_cells({"a1": {"role": "admin", "Role": "x"}}, row, columns)
     with pytest.raises(ConfigurationError, match="no JSON object"):
         _as_cells({"a1": "[1]"}, row, columns)
+
+
+def test_a_replay_builds_no_marts_where_none_was_ever_published(tmp_path: Path) -> None:
+    config = load_config(lake=str(tmp_path), landing=str(tmp_path))
+    assert jobs_behind(config, ["silver.billing_monthly"]) == ("silver.billing_monthly",)
+    assert jobs_behind(config, [EVENTS]) == ()
+    masters = jobs_behind(config, ["silver.customers_orgs", EVENTS])
+    assert "silver.customers_orgs" in masters and "silver.users" in masters
+    publication = {"run_id": "r", "published_at": "2025-09-01T00:00:00+00:00", "tables": {}}
+    publication_file(config.lake).write_text(json.dumps(publication))
+    assert jobs_behind(config, [EVENTS]) == ("gold", "serving")
