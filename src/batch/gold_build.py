@@ -149,6 +149,7 @@ def computed(spark: SparkSession, config: Config, table: Table, note: Mapping[st
         rows = config.lake.read(spark, name, note["inputs"][name])
         inputs[argument] = rows if what.parts is None else inputs_for(table, name, rows, what.parts)
     known = config.settings.definitions.model_dump() | table.parameters
+    known["renamed_fields"] = config.stream.events.said_as()
     if mart.takes_as_of:
         known["as_of"] = date.fromisoformat(note["as_of"])
     if mart.takes_users_since:

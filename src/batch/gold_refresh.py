@@ -68,6 +68,8 @@ def note_of(config: Config, table: Table, versions: Mapping[str, int]) -> dict[s
     """Return what decides whether a mart must be computed again: its inputs' versions, its contract, settings and code."""
     inputs = {name: versions.get(name, config.lake.version(name)) for name in table.inputs}
     settings = config.settings.definitions.model_dump_json() + table.model_dump_json() + _code()
+    if mart_of(table).takes_renamed_fields:
+        settings += repr(config.stream.events.said_as())
     return {"inputs": inputs, "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16]}
 
 

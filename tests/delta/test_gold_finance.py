@@ -9,6 +9,7 @@ from typing import Any
 
 from cloudlake.batch.gold import reconciliation, resources, revenue
 from cloudlake.common.config import load_config
+from cloudlake.common.usage.versions import Said
 from hand_made import table
 from pyspark.sql import DataFrame, SparkSession
 
@@ -144,6 +145,7 @@ def test_a_month_is_judged_only_where_usage_and_bill_can_be_compared(spark: Spar
         "suspect": "100",
         "credited": "100",
         "unbilled": "1",
+        "renamed": "1",
         "both zero": "0",
         "suspect credit": "100",
     }
@@ -168,6 +170,9 @@ def test_a_month_is_judged_only_where_usage_and_bill_can_be_compared(spark: Spar
         refused("open", "value_negative", timestamp="2025-06-01T00:00:00Z", org_id=" over ", cost_usd_increment="2.5"),
         refused("open", "value_negative", timestamp="2025-06-01T00:00:00Z", org_id="unused", cost_usd_increment="4e-1"),
         refused("replayed", "value_negative", timestamp="2025-06-01T00:00:00Z"),
+        refused("open", "value_negative", schema_version=3, tenant="renamed", at="2025-06-01T00:00:00Z", cost_cents="1234.5"),
+        refused("open", "value_negative", schema_version="3.0", tenant="renamed", at="2025-06-01T00:00:00Z", cost_cents=-34.5),
+        refused("open", "value_negative", schema_version=2, tenant="renamed", at="2025-06-01T00:00:00Z", cost_cents="1234.5"),
         refused("open", "timestamp_invalid", timestamp="2025-06-01"),
         refused("open", "timestamp_in_future"),
         refused("open", "cost_usd_invalid", timestamp="2025-06-01T00:00:00Z", cost_usd_increment="5d"),
@@ -181,11 +186,12 @@ def test_a_month_is_judged_only_where_usage_and_bill_can_be_compared(spark: Spar
         table(spark, "org_id string, month date, subtotal_usd decimal(28,6), has_fx_suspect boolean", invoices),
         spark.createDataFrame(lines, "payload string, reasons array<string>, status string"),
         **load_config().registry["gold.cost_billing_reconciliation"].parameters,
+        renamed_fields={3: {"org_id": Said("tenant"), "timestamp": Said("at"), "cost_usd_increment": Said("cost_cents", -2)}},
     )
     found = {(row["org_id"], row["month"].month): row for row in mart.collect()}
     assert {org: row["status"] for (org, month), row in found.items() if month == 6} == {
         "matched": "matched", "over": "over_billed", "under": "under_billed", "suspect": "currency_suspect",
-        "credited": "credit_note", "unbilled": "usage_only", "unused": "billing_only", "both zero": "credit_note",
+        "credited": "credit_note", "unbilled": "usage_only", "renamed": "usage_only", "unused": "billing_only", "both zero": "credit_note",
         "suspect credit": "currency_suspect",
     }  # fmt: skip
     assert (found["matched", 7]["status"], found["matched", 7]["usage_days"]) == ("partial_usage", 1)
@@ -201,5 +207,6 @@ def test_a_month_is_judged_only_where_usage_and_bill_can_be_compared(spark: Spar
     assert [found["unbilled", 6][name] for name in sides] == [1, None, -1, -100.0, 0, 27]
     assert [found["unused", 6][name] for name in sides] == [None, 7, 7, 100.0, Decimal("0.4"), 27]
     assert [found["both zero", 6][name] for name in sides] == [0, 0, 0, None, 0, 27]
+    assert found["renamed", 6]["refused_cost_usd"] == 12, "each version says it by its own names, in its own unit"
     assert found["over", 6]["refused_cost_usd"] == 2 and ("over", 7) not in found, "a refused line makes no row"
     assert found["matched", 6]["difference_pct"] == -5.0

@@ -22,9 +22,9 @@ from pyspark.sql import DataFrame
 from ...common.contracts.table import MartPlan, Registry, Table, Touch
 from ...common.errors import ConfigurationError, did_you_mean
 
-GIVEN = frozenset({"usd_rate", "survey_scale", "fx_suspect_share", "users_since"})
-"""What a run gives every function that asks for it, beside the business date: the definitions of conf/lake.yaml, and the
-date of the first snapshot of users."""
+GIVEN = frozenset({"usd_rate", "survey_scale", "fx_suspect_share", "users_since", "renamed_fields"})
+"""What a run gives every function that asks for it, beside the business date: the definitions of conf/lake.yaml, the
+date of the first snapshot of users, and what event versions call otherwise (conf/streaming.yaml)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,11 @@ class Mart:
     def takes_as_of(self) -> bool:
         """Whether the mart depends on the business date."""
         return "as_of" in self.keywords
+
+    @property
+    def takes_renamed_fields(self) -> bool:
+        """Whether the mart reads event lines, whose versions may call fields otherwise."""
+        return "renamed_fields" in self.keywords
 
     @property
     def takes_users_since(self) -> bool:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from ...common.usage import costs_of_refused
+from ...common.usage.versions import Renamed
 from .definitions import exact, month_of, share_pct
 
 
 def cost_billing_reconciliation(
-    usage: DataFrame, revenue: DataFrame, refused: DataFrame, *, least_usage_pct: float, matched_pct: float
+    usage: DataFrame,
+    revenue: DataFrame,
+    refused: DataFrame,
+    *,
+    least_usage_pct: float,
+    matched_pct: float,
+    renamed_fields: Renamed = MappingProxyType({}),
 ) -> DataFrame:
     """One row for each org_id and month in gold.org_daily_usage_by_service or gold.revenue_by_org_month.
 
@@ -21,7 +30,7 @@ def cost_billing_reconciliation(
     used = usage.groupBy("org_id", "month").agg(F.sum("cost_usd").alias("usage_cost_usd"))
     days = usage.groupBy("month").agg(F.count_distinct("usage_date").alias("usage_days"))
     billed = revenue.select("org_id", "month", F.col("subtotal_usd").alias("billed_subtotal_usd"), "has_fx_suspect")
-    losses = costs_of_refused(refused.where("status = 'open'"))
+    losses = costs_of_refused(refused.where("status = 'open'"), renamed_fields)
     losses = losses.groupBy("org_id", month_of("usage_date").alias("month")).agg(
         F.sum("cost_usd").alias("refused_cost_usd")
     )

@@ -317,19 +317,34 @@ def _judge(model: EventModel) -> Iterator[dict[str, Column]]:
     yield {"_reasons": reasons, "quality_flags": flags}
 
 
-def costs_of_refused(refused: DataFrame) -> DataFrame:
+def costs_of_refused(refused: DataFrame, renamed: Renamed) -> DataFrame:
     """Return `org_id`, `usage_date` and `cost_usd` of the refused lines that are one JSON object and say all three.
 
     Args:
         refused: rows of quarantine.usage_events; a line whose object cannot be read is there as malformed_json.
+        renamed: what versions call otherwise; a line of a version that nobody knows is read by the fields' own names.
     """
+    fields = ("org_id", TIMESTAMP, _COST_FIELD)
+    others = [fields_of[field].name for fields_of in renamed.values() for field in fields if field in fields_of]
+    schema = ", ".join(f"`{name}` STRING" for name in dict.fromkeys([VERSION, *fields, *others]))
     is_object = ~F.array_contains("reasons", "malformed_json")
-    said = F.from_json("payload", "org_id STRING, timestamp STRING, cost_usd_increment STRING", _STRICT_JSON)
-    texts = refused.where(is_object).select(said.alias("said")).select("said.*")
+    texts = refused.where(is_object).select(F.from_json("payload", schema, _STRICT_JSON).alias("said")).select("said.*")
     texts = texts.select(*(F.nullif(F.btrim(name, F.lit(BLANKS)), F.lit("")).alias(name) for name in texts.columns))
+    texts = texts.withColumns({field: _said_by_version(field, renamed) for field in fields})
     event_time = F.when(F.col("timestamp").rlike(_TIME), F.col("timestamp").try_cast("timestamp"))
-    cost = _number(F.col("cost_usd_increment"), "decimal(18,6)")
+    cost = _number(F.col(_COST_FIELD), "decimal(18,6)")
     return texts.select("org_id", F.to_date(event_time).alias("usage_date"), cost.alias("cost_usd")).dropna()
+
+
+def _said_by_version(field: str, renamed: Renamed) -> Column:
+    """Return the text of a field, under the name and in the unit that the line's version gives it."""
+    text = F.col(field)
+    version = F.regexp_extract(VERSION, r"^(\d+)([.]0*)?$", 1)
+    for number, fields in renamed.items():
+        if field in fields:
+            other = _shifted(F.col(fields[field].name), fields[field].exponent)
+            text = F.when(version == F.lit(str(number)), other).otherwise(text)
+    return text
 
 
 def _faults(model: EventModel) -> dict[str, Column]:
