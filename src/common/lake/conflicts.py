@@ -32,6 +32,10 @@ class Conflicts:
         return again(write)
 
 
+_OF_SPARK = ("DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED")
+"""How Spark's errors begin where another commit came between: it added or took rows, or changed the table's properties."""
+
+
 def is_conflict(error: BaseException) -> bool:
     """Tell whether a write failed because another commit came between its read and its own commit."""
-    return isinstance(error, CommitFailedError) or "DELTA_CONCURRENT" in str(error)
+    return isinstance(error, CommitFailedError) or any(sign in str(error) for sign in _OF_SPARK)
