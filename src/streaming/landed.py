@@ -72,22 +72,27 @@ class LandedFiles:
         """Return a warning for each file that is no longer what was read.
 
         With a run, files that were touched and hold what they held are noted anew, so that their hash is not taken
-        again; the caller then holds the stream lock.
+        again, and so are files that were read before hashes were noted; the caller then holds the stream lock.
         """
         now = now_utc()
-        warnings, touched = [], []
+        warnings, noted, untold = [], [], []
         for file in files:
             row = self._rows.get(file.path)
-            same = True if row is None else file.was_read_as(row)
-            if row is not None and same is None:
+            if row is None:
+                continue
+            same, is_unhashed = file.was_read_as(row), row["sha256"] is None
+            if same is None or (same and is_unhashed and run_id):
                 known = self._look(file)
-                same = self._is_same(known, row)
+                untold += [file.path] if same is None and is_unhashed else []
+                same = same or self._is_same(known, row)
                 if same:
-                    touched.append(self._row(known, now, row["bronze_version"]))
-            if row is not None and not same:
+                    noted.append(self._row(known, now, row["bronze_version"]))
+            if not same:
                 warnings.append(_replaced(file, row))
-        if run_id and touched:
-            self._append(touched, run_id, job)
+        if run_id and noted:
+            self._append(noted, run_id, job)
+            untold = [path for path in untold if self._rows[path]["ingested_at"] == now]
+            warnings += [_untellable(untold)] if untold else []
         return warnings
 
     def _look(self, file: EventFile) -> EventFile:
@@ -120,6 +125,13 @@ class LandedFiles:
 def is_likely(modified_at: datetime, oldest: datetime, now: datetime) -> bool:
     """Tell whether a file may have been modified at a time."""
     return oldest <= modified_at <= now + _TOLERANCE
+
+
+def _untellable(paths: list[str]) -> str:
+    return (
+        f"{paths[0]}: it was read before hashes were noted, and has since been written, copied or renamed with the same size and time"
+        f"{f', as were {len(paths) - 1} others' * (len(paths) > 1)}; whether it holds what was read can't be told. From now on it can"
+    )
 
 
 def _replaced(file: EventFile, row: dict[str, Any]) -> str:
