@@ -5,8 +5,10 @@ from __future__ import annotations
 import sys
 import traceback
 from argparse import Namespace
+from datetime import date
 from typing import TYPE_CHECKING
 
+from ..common.errors import ConfigurationError
 from .arguments import Commands, Parser, add_command, day, moment, positive, require_java, require_writable
 from .typed import typed
 
@@ -57,6 +59,7 @@ def run(config: Config, arguments: Namespace) -> int:
     """Run the batch pipeline, or say what a run would do."""
     from ..runs.batch_run import Options, plan_batch
 
+    _require_likely(config, arguments.as_of)
     require_writable(config.lake.root)
     require_java()
     options = Options(
@@ -73,6 +76,14 @@ def run(config: Config, arguments: Namespace) -> int:
             print(f"  {step:36} {plan}")
         return 0
     return run_and_show(config, options, arguments)
+
+
+def _require_likely(config: Config, as_of: date | None) -> None:
+    times = config.settings.times
+    if as_of is not None and not times.earliest <= as_of <= times.latest:
+        raise ConfigurationError(
+            f"--as-of {as_of}: a business date lies between {times.earliest} and {times.latest} (times in conf/lake.yaml)"
+        )
 
 
 def run_and_show(config: Config, options: Options, arguments: Namespace) -> int:

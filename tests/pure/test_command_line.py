@@ -78,3 +78,12 @@ def test_help_that_nobody_reads_is_no_fault(tmp_path: Path) -> None:
         done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True, env=buffered, check=False)
         assert (done.returncode in (0, 141), done.stderr) == (True, "")  # argparse passes over an unbuffered write that fails
     os.close(writer)
+
+
+@pytest.mark.parametrize("day", ["0001-01-01", "9999-12-31", "1989-12-31"])
+def test_a_business_date_beyond_any_customer_is_refused_before_anything_is_made(
+    day: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["batch", "--as-of", day, "--lake", str(tmp_path / "lake"), "--landing", str(tmp_path)]) == 2
+    assert f"--as-of {day}: a business date lies between 1990-01-01 and" in capsys.readouterr().err
+    assert not (tmp_path / "lake").exists()
