@@ -5,19 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from argparse import Namespace
+from functools import cache
 
 from .arguments import FOLDERS
 
+_SCRIPTS = "batch_pipeline|streaming_pipeline|serving_layer|dashboard"
 _VERBS = "accept|ack|discard|list|once|replay|resend|show|silence|start|status|stop|unsilence|verify"
-_COMMANDS = (
-    "alerts|backfill|dashboard|dictionary|doctor|erase|gate|history|lineage|maintain|publish|quality|quarantine|query|report|"
-    "rollback|runs|schema|sql|status"
-)
-_LINE = re.compile(
-    r"(?:scripts/run_(?:batch_pipeline|streaming_pipeline|serving_layer|dashboard)\.sh"
-    rf"|(?<![\w./-])cloudlake (?:{_COMMANDS}))"
-    rf"(?: (?:{_VERBS})\b(?!:))?(?! (?:--lake|--landing|--conf|run)\b)"
-)
 
 
 def folders_of(options: Namespace) -> str:
@@ -29,4 +22,14 @@ def folders_of(options: Namespace) -> str:
 def typed(text: str, options: Namespace) -> str:
     """Return a message in which every line to type names the folders that this command was given."""
     folders = folders_of(options)
-    return _LINE.sub(lambda line: f"{line[0]} {folders}", text) if folders else text
+    return _line().sub(lambda line: f"{line[0]} {folders}", text) if folders else text
+
+
+@cache
+def _line() -> re.Pattern[str]:
+    """Return the pattern of a line's beginning, up to where the folders go: after the command, and its verb."""
+    from .main import COMMANDS
+
+    names = "|".join(command.__name__.rpartition(".")[2] for command in COMMANDS)
+    start = rf"(?:scripts/run_(?:{_SCRIPTS})\.sh|(?<![\w./-])cloudlake (?:{names})\b)"
+    return re.compile(rf"{start}(?: (?:{_VERBS})\b(?!:))?(?! (?:--lake|--landing|--conf|run)\b)")

@@ -26,6 +26,7 @@ NAMED = "--lake '/data/a lake' --landing /in"
         ("scripts/run_streaming_pipeline.sh start goes on where it stopped", f"scripts/run_streaming_pipeline.sh start {NAMED}"),
         ("cloudlake alerts resend says why", f"cloudlake alerts resend {NAMED}"),
         ("cloudlake publish --to postgres", f"cloudlake publish {NAMED} --to postgres"),
+        ("cloudlake dashboard shows it", f"cloudlake dashboard {NAMED}"),
     ],
 )  # fmt: skip
 def test_a_line_to_type_names_the_folders_and_is_taken(said: str, line: str) -> None:
