@@ -8,10 +8,10 @@ from __future__ import annotations
 import hashlib
 import shlex
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
-from ..batch.bronze import ingestion
+from ..batch.bronze.listing import find_files, shown, time_of
 from ..common.clock import new_run_id, now_utc, spoken_age
 from ..common.config import Config
 from ..common.errors import CloudlakeError
@@ -190,9 +190,9 @@ def _unread_exports(config: Config, name: str) -> Iterator[tuple[str, datetime]]
     if lake.exists(LANDED):
         for row in lake.read_small(LANDED, columns=columns, filters=[("source", "=", table.short_name)]).to_pylist():
             known.setdefault(row["path"], []).append(row)
-    for path in ingestion.find_files(config.landing, table):
+    for path in find_files(config.landing, table):
         stat = path.stat()
-        modified, relative = datetime.fromtimestamp(stat.st_mtime, UTC), path.relative_to(config.landing).as_posix()
+        modified, relative = time_of(stat.st_mtime), shown(path, config.landing)
         as_long = [row for row in known.get(relative, []) if row["size_bytes"] == stat.st_size]
         if any(row["modified_at"] == modified for row in as_long):
             continue

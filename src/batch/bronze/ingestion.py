@@ -28,14 +28,13 @@ from ...common.faults import crash_point
 from ...common.steps import Expected, StepResult
 from .dialects import kinds_of
 from .exports import Export, read_export
-from .listing import find_files, passed_over, shown
+from .listing import find_files, passed_over, shown, time_of
 from .scanning import FileRefusedError
 
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _REMEDY = "Refused; deliver it again corrected, and the next run takes it."
 _FEW = 20
 """So many new columns are named in a message; ops.landed_files has them all."""
-_BEYOND = datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -89,10 +88,7 @@ def identify(
         seconds = stat.st_mtime
     except OSError as error:
         content, reason, seconds = b"", f"the file can't be read: {error.strerror}", now.timestamp()
-    try:
-        modified = datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError):
-        modified = _BEYOND
+    modified = time_of(seconds)
     at, undated = snapshot_time(path, config.landing, modified, snapshot_at, config.settings.times, now)
     file = LandedFile(
         table.short_name,

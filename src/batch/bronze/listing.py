@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 from ...common.contracts.table import Table
@@ -44,6 +45,14 @@ def passed_over(landing: Path, table: Table) -> list[str]:
             elif name not in _names(table) and alike.fullmatch(name):
                 found.append(f"{shown(folder / name, landing)} is not read: the file of this source is called {table.file}")
     return found
+
+
+def time_of(seconds: float) -> datetime:
+    """Return a file's time; what no calendar holds becomes the last day that it does, which is likely for no file."""
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return datetime(9999, 12, 31, tzinfo=UTC)
 
 
 def shown(place: Path, landing: Path) -> str:
