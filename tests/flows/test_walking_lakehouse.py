@@ -32,6 +32,7 @@ from flow import (
     opened,
     versions,
 )
+from focus_laws import broken_laws
 from marts_agree import disagreements
 from named_queries import assert_published_queries_are, assert_usage_queries_are
 from nbclient import NotebookClient
@@ -112,6 +113,16 @@ def assert_gold_is(config: Config, oracle: Oracle, mart: str) -> None:
     assert_same(rows.select(expected.column_names), expected, list(table.key), mart)
 
 
+def test_the_files_of_the_focus_export_add_up_to_what_landed(config: Config, oracle: Oracle, tmp_path: Path) -> None:
+    assert_export_adds_up(config, oracle, tmp_path)
+
+
+def assert_export_adds_up(config: Config, oracle: Oracle, out: Path) -> None:
+    """The six laws of the FOCUS export, over its files."""
+    assert cloudlake(config.lake.root, config.landing, "export", "focus", "--version", "1.2", "--out", str(out)) == 0
+    assert broken_laws(oracle, str(out / "focus/1.2/*/*.parquet")) == []
+
+
 def test_the_named_queries_equal_plain_sql_over_the_landing_files(config: Config, oracle: Oracle) -> None:
     with open_reader(config) as reader:
         assert_usage_queries_are(reader, oracle)
@@ -186,7 +197,7 @@ def test_the_notebook_runs_from_top_to_bottom(config: Config, tmp_path: Path) ->
 
 
 def test_the_served_answer_equals_gold_rebuilt_from_silver_whoever_has_written_last(
-    spark: SparkSession, config: Config
+    spark: SparkSession, config: Config, tmp_path: Path
 ) -> None:
     lake, landing = config.lake.root, config.landing
     assert_the_law_holds(spark, config)  # batch only
@@ -219,6 +230,7 @@ def test_the_served_answer_equals_gold_rebuilt_from_silver_whoever_has_written_l
     anew = Oracle(landing)
     for mart in set(GOLD) - {"dim_customer"}:  # the oracle sees the files as they are, not the version before
         assert_gold_is(config, anew, mart)
+    assert_export_adds_up(config, anew, tmp_path)  # late events, a corrected invoice
 
 
 def change_a_cell(file: Path, column: str, change: Callable[[str], str]) -> None:
