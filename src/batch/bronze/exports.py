@@ -17,6 +17,7 @@ from ...common.contracts.table import Table, fold
 from .dialects import Cell, cells_of
 from .naming import stored_names
 from .scanning import FileRefusedError, count_records
+from .sheets import is_workbook, sheet_records
 
 _NO_TEXT = re.compile("[\x00\ud800-\udfff\ufffd]")
 """What no cell may hold: NUL, bytes that are no UTF-8, and the mark that a program leaves where it has lost some."""
@@ -53,7 +54,7 @@ class Export:
 def read_export(
     content: bytes, table: Table, held: Collection[str] = (), kinds: Mapping[str, str] | None = None
 ) -> Export:
-    """Read a whole CSV file.
+    """Read a whole CSV file, or a sheet of an Excel workbook, by what the source's file is called.
 
     Args:
         content: its bytes, unpacked.
@@ -66,6 +67,8 @@ def read_export(
     """
     if not content.strip():
         raise FileRefusedError("the file is empty; an export has at least a header")
+    if is_workbook(str(table.file)):
+        return _read_sheet(content, table, held)
     data, text, where = _decoded(content, table)
     lines = io.StringIO(text, newline="\n").readlines()
     dialect = table.dialect
@@ -88,6 +91,20 @@ def read_export(
     rows = pa.concat_tables(parts) if parts else _as_table([], names)
     is_open_ended = rows.num_rows > 0 and not data.rstrip(b"\0").endswith((b"\n", b"\r"))
     return Export(rows, renamed, not_text, where if not_text else "", is_open_ended)
+
+
+def _read_sheet(content: bytes, table: Table, held: Collection[str]) -> Export:
+    header, records = sheet_records(content, table)
+    names, renamed, _ = _header(iter([header]), table, held)
+    keys = tuple(names.index(name) for name, column in table.columns.items() if column.required)
+    shape = _Shape(tuple(names), keys, 0, True)
+    parts, not_text = [], 0
+    for some in _chunks(records):
+        judged = [_row(cells, raw, shape) for cells, raw in some]
+        parts.append(_as_table([row for row, _ in judged], names))
+        not_text += sum(bad for _, bad in judged)
+    rows = pa.concat_tables(parts) if parts else _as_table([], names)
+    return Export(rows, renamed, not_text, "the sheet" if not_text else "")
 
 
 @dataclass(frozen=True)

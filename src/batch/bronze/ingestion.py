@@ -30,6 +30,7 @@ from .dialects import kinds_of
 from .exports import Export, read_export
 from .listing import find_files, passed_over, shown, time_of
 from .scanning import FileRefusedError
+from .sheets import is_workbook, within
 
 _DATED = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _REMEDY = "Refused; deliver it again corrected, and the next run takes it."
@@ -132,6 +133,7 @@ def opened(
         return file
     try:
         plain = unpacked(content, most_bytes) if file.path.endswith(".gz") else content
+        plain = within(plain, most_bytes) if is_workbook(str(table.file)) else plain
         return replace(file, export=read_export(plain, table, list(held), kinds))
     except FileRefusedError as error:
         return replace(file, reason=str(error))
@@ -365,10 +367,7 @@ def remarks(files: Iterable[LandedFile], table: Table) -> str:
 def looked_at(
     config: Config, table: Table, snapshot_at: datetime | None, now: datetime
 ) -> tuple[list[tuple[LandedFile, bool]], bool]:
-    """Return each delivery of a source, opened where it may be new, and whether it is; and whether one was ever taken.
-
-    Nothing is written.
-    """
+    """Return each delivery of a source, opened where it may be new, and whether it is; and whether one was ever taken."""
     known = config.lake.rows("ops.landed_files", filters=[("source", "=", table.short_name)])
     return _examined(config, table, known, snapshot_at, now), any(row["status"] == "ingested" for row in known)
 

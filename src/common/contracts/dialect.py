@@ -35,6 +35,8 @@ class Dialect(BaseModel):
     """YYYY, MM and DD with what stands between them; a time of day may follow."""
     columns: Mapping[str, str] = Field(default_factory=dict)
     """Header names as delivered → ours."""
+    sheet: str = ""
+    """The sheet of an Excel workbook; the first where none is named."""
 
     @field_validator("date_format")
     @classmethod
