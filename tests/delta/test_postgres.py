@@ -29,6 +29,7 @@ from cloudlake.common.errors import CloudlakeError, LockedError
 from cloudlake.common.lake.small import Revision
 from cloudlake.serving import publication
 from cloudlake.serving.postgres import publish, publishing
+from cloudlake.serving.postgres.connection import redacted
 from cloudlake.serving.postgres.statements import postgres_type, widens
 from postgres_agrees import assert_postgres_is, nightly
 from postgres_server import Server
@@ -279,6 +280,12 @@ def test_an_address_that_cannot_be_read_is_told_without_a_piece_of_it(
     assert not any(piece in said.err + said.out for piece in ("Hush", "Wort", '"12'))
 
 
+@pytest.mark.parametrize("address", ["postgresql://u:se%20cret@h/d", "host=h password='se cret' user=u", "postgresql://h/d?user=u&password=se%20cret"])
+def test_a_password_is_taken_out_of_whatever_a_driver_says(address: str) -> None:
+    told = redacted(f"libpq said {address}, and 'se cret', and se%20cret, of user u", address)
+    assert "cret" not in told and "libpq said" in told and "of user u" in told
+
+
 def test_a_user_without_rights_is_told_which(
     config: Config, server: Server, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -354,11 +361,11 @@ def test_two_publications_into_one_schema_do_not_run_at_once(config: Config, ser
     publish(config)
 
 
-@pytest.mark.parametrize("point", ["after_postgres_staging", "before_postgres_commit"])
-def test_a_kill_in_the_middle_changes_nothing_and_the_next_run_does(config: Config, server: Server, point: str) -> None:
+@pytest.mark.parametrize(("point", "amount"), [("after_postgres_staging", "21.500000"), ("before_postgres_commit", "22.500000")])
+def test_a_kill_in_the_middle_changes_nothing_and_the_next_run_does(config: Config, server: Server, point: str, amount: str) -> None:
     publish(config)
     before = ask(server, "SELECT month, revenue_usd FROM cloudlake.revenue_monthly ORDER BY 1")
-    revise(config, REVENUE, "k" + point, with_revenue(config, f"{len(point)}.5"))
+    revise(config, REVENUE, "k" + point, with_revenue(config, amount))
     code = f"from cloudlake.cli.main import main; main(['publish', '--to', 'postgres', '--lake', {str(config.lake.root)!r}, '--landing', {str(config.landing)!r}])"
     died = subprocess.run(
         [sys.executable, "-c", code],
@@ -372,6 +379,7 @@ def test_a_kill_in_the_middle_changes_nothing_and_the_next_run_does(config: Conf
         time.sleep(0.05)
     publish(config)
     assert_equal(config, server)
+    assert ask(server, f"SELECT _published_run FROM cloudlake.revenue_monthly WHERE revenue_usd = {amount}") == [("k" + point,)]
 
 
 class Unplugged:
