@@ -13,6 +13,8 @@ from .model import Cell, Column, Facts, Figure, Grid
 
 MOST_ROWS = 200
 """Rows of a table on a page; the page of the query, and its files, have them all."""
+WHOLE = ("table", "source", "severity", "service")
+"""Columns of short names, which no line breaks."""
 LONG = 60
 """Characters from which on a text may be broken anywhere."""
 SHORT_ID = 12
@@ -42,7 +44,7 @@ def cell(answer: Answer, column: str, row: Row) -> Cell:
         text = text[:SHORT_ID]
     link = customer_address(value) if column == "org_id" and isinstance(value, str) else ""
     tone = TONES.get(value, "") if isinstance(value, str) else ""
-    look = "date" if isinstance(value, date) else "long" if len(text) > LONG else ""
+    look = "date" if isinstance(value, date) else "name" if column in WHOLE else "long" if len(text) > LONG else ""
     return Cell(text, bool(shape and shape.is_numeric), link, tone, look=look)
 
 

@@ -52,13 +52,13 @@ def query_address(source: Source) -> str:
 
 
 def time_tag(moment: datetime | str) -> Markup:
-    """Return a time as people and machines read it, in UTC; what is no time stays as it is."""
+    """Return a time as people read it, to the minute, and as machines do, in UTC; what is no time stays as it is."""
     try:
         at = datetime.fromisoformat(moment) if isinstance(moment, str) else moment
     except ValueError:
         return escape(moment)
     at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    return Markup('<time datetime="{}">{} UTC</time>').format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M:%S}")
+    return Markup('<time datetime="{}">{} UTC</time>').format(f"{at:%Y-%m-%dT%H:%M:%SZ}", f"{at:%Y-%m-%d %H:%M}")
 
 
 def as_json(value: Any) -> Markup:
