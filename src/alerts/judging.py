@@ -23,17 +23,17 @@ from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean
 from ..common.faults import crash_point
 from ..common.lake.duck import connected
 from ..common.lake.small import Revision
+from ..common.names import EVENTS, RECONCILIATION
+from ..common.names import REFUSED_EVENTS as QUARANTINE
 from ..common.publication import published
 from . import rules as alert_rules
 from .notifications import DeliveryError, Notification, deliver
-from .rules import DayCost, Finding, Load, Refused, WindowPeak
+from .rules import AnomalyTest, DayCost, Finding, Load, Refused, WindowPeak
 
 ALERTS = "speed.alerts"
 SILENCES = "ops.alert_silences"
 NOTIFICATIONS = "ops.notifications"
 BASELINES = "gold.cost_anomalies"
-QUARANTINE = "quarantine.usage_events"
-RECONCILIATION = "ops.reconciliation"
 STREAM_RESTARTED = "stream_restarted"
 LOG = logging.getLogger("cloudlake.alerts")
 
@@ -93,7 +93,8 @@ def findings(config: Config) -> Iterator[Finding]:
         return
     since = newest - timedelta(hours=settings.hours)
     if rules.daily_cost:
-        yield from alert_rules.daily_cost(_days(config, pins, since.date()), rules.daily_cost)
+        test = AnomalyTest.of(config.registry[BASELINES].parameters)
+        yield from alert_rules.daily_cost(_days(config, pins, since.date()), rules.daily_cost, test)
     windows = live.usage_windows(config, pins)
     if rules.window_cost:
         peaks = (WindowPeak(*row) for row in _query(_PEAKS, windows=windows))
@@ -149,7 +150,7 @@ def _query(sql: str, parameters: Mapping[str, Any] | None = None, **views: pa.Ta
         return connection.execute(sql, parameters).fetchall()
 
 
-def _days(config: Config, pins: live.Pins, since: date) -> Iterator[DayCost]:
+def _days(config: Config, pins: live.LivePins, since: date) -> Iterator[DayCost]:
     """Yield what is served of the dates from `since`, each beside the newest baseline that was learned up to it."""
     days = live.org_daily_usage(config, pins, since)
     version = published(config.lake).version(BASELINES)
@@ -164,7 +165,7 @@ def _loads(config: Config) -> list[Load]:
     newest = lake.newest(RECONCILIATION, "counted_at")
     if newest is None:
         return []
-    only = [("table", "=", "silver.usage_events"), ("counted_at", ">", newest - timedelta(days=1))]
+    only = [("table", "=", EVENTS), ("counted_at", ">", newest - timedelta(days=1))]
     counts = lake.read_small(RECONCILIATION, columns=["delivery", "counted_at", "landed", "quarantined"], filters=only)
     return [Load(*row) for row in _query(_LOADS, counts=counts)]
 

@@ -13,12 +13,12 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
-from ..common import live
 from ..common.clock import now_utc
 from ..common.config import Config
 from ..common.errors import explain_failure
-from ..common.publication import publication_file
-from ..streaming import recent_events as speed_views
+from ..common.names import INCREMENTS, RECONCILIATION, REFUSED_EVENTS
+from ..common.publication import PUBLISHED
+from ..streaming import recent_events
 from . import judging as alerts
 from . import run_news
 
@@ -92,13 +92,14 @@ class Lookout:
             self._bell.set()
 
     def _refresh(self) -> None:
-        speed_views.refresh_recent_events(self.config, self.run_id)
+        recent_events.refresh_recent_events(self.config, self.run_id)
 
     def _state(self) -> tuple[Any, ...]:
-        lake, published = self.config.lake, publication_file(self.config.lake)
-        names = (live.SPEED_VIEW, alerts.QUARANTINE, alerts.RECONCILIATION)
+        lake = self.config.lake
+        names = (INCREMENTS, REFUSED_EVENTS, RECONCILIATION)
         versions = [lake.version(name) for name in names]
-        return (*versions, published.stat().st_mtime_ns if published.exists() else 0)
+        published = lake.storage.look(PUBLISHED)
+        return (*versions, published.version if published else "")
 
     def _tell(self) -> None:
         while not self._leaving.is_set():

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import date, datetime, timedelta
 from decimal import ROUND_HALF_UP, Context, Decimal
 from statistics import median
 from typing import Any
 
-from ..common.config import DailyCost, EventRateDrop, NegativeCostBurst, QuarantineRate, WindowCost
+from ..common.settings.alerts import DailyCost, EventRateDrop, NegativeCostBurst, QuarantineRate, WindowCost
 
 _MICRO = Decimal("0.000001")
 _MOST = Decimal(10**22) - _MICRO
@@ -60,6 +60,32 @@ class DayCost:
 
 
 @dataclass(frozen=True)
+class AnomalyTest:
+    """When a cost is an anomaly: gold.cost_anomalies.is_anomaly, by that mart's parameters."""
+
+    mad_factor: Decimal
+    mad_limit: Decimal
+    least_impact_usd: Decimal
+    least_impact_ratio: Decimal
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Any]) -> AnomalyTest:
+        """Return the test that the parameters of gold.cost_anomalies make."""
+        return cls(**{each.name: Decimal(str(parameters[each.name])) for each in fields(cls)})
+
+    def threshold(self, expected: Decimal, mad: Decimal) -> Decimal:
+        """Return the cost beyond which, or from which, a cost is an anomaly."""
+        far = self.mad_limit * mad / self.mad_factor
+        return expected + max(far, self.least_impact_usd, self.least_impact_ratio * expected)
+
+    def holds(self, cost: Decimal, expected: Decimal, mad: Decimal) -> bool:
+        """Tell whether a cost is an anomaly, exactly: nothing is divided."""
+        impact = cost - expected
+        is_far = self.mad_factor * impact > self.mad_limit * mad
+        return is_far and impact >= self.least_impact_usd and impact >= self.least_impact_ratio * expected
+
+
+@dataclass(frozen=True)
 class WindowPeak:
     """The costliest window of an organisation and service that starts on a date."""
 
@@ -95,11 +121,8 @@ def alert_id(rule: str, org_id: str | None, service: str | None, day: date) -> s
 # --- the rules ------------------------------------------------------------------------------------------------------
 
 
-def daily_cost(days: Iterable[DayCost], rule: DailyCost) -> Iterator[Finding]:
-    """Find dates that cost far more than their baseline; without one, more than a fixed limit.
-
-    The test is that of gold.cost_anomalies.is_anomaly.
-    """
+def daily_cost(days: Iterable[DayCost], rule: DailyCost, test: AnomalyTest) -> Iterator[Finding]:
+    """Find dates that cost far more than their baseline, by the test of gold; without one, more than a fixed limit."""
     for day in days:
         what = f"{day.org_id} spent {day.cost_usd:,.2f} USD on {day.service} on {day.date}"
         where = {"org_id": day.org_id, "service": day.service}
@@ -108,12 +131,9 @@ def daily_cost(days: Iterable[DayCost], rule: DailyCost) -> Iterator[Finding]:
                 message = f"{what}; without a baseline the limit is {rule.limit_usd:,.2f} USD"
                 yield Finding("daily_cost", day.date, day.cost_usd, rule.limit_usd, message, None, **where)
             continue
-        impact, expected = day.cost_usd - day.expected_usd, day.expected_usd
-        is_far = rule.mad_factor * impact > rule.mad_limit * day.mad_usd
-        is_large = impact >= rule.least_impact_usd and impact >= rule.least_impact_ratio * expected
-        if is_far and is_large:
-            far = rule.mad_limit * day.mad_usd / rule.mad_factor
-            threshold = expected + max(far, rule.least_impact_usd, rule.least_impact_ratio * expected)
+        expected = day.expected_usd
+        if test.holds(day.cost_usd, expected, day.mad_usd):
+            threshold = test.threshold(expected, day.mad_usd)
             message = f"{what}; {expected:,.2f} USD is usual"
             yield Finding("daily_cost", day.date, day.cost_usd, threshold, message, expected, **where)
 

@@ -6,7 +6,6 @@ tables are read without Spark. Results go to ops.quality_results, pages to <lake
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +22,8 @@ from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError, QualityGateError
 from ..common.faults import crash_point
 from ..common.lake.duck import connected
+from ..common.lake.provenance import fingerprint
+from ..common.names import RESULTS
 from ..common.quality import gates
 from ..common.quality.checks import (
     Profile,
@@ -37,7 +38,7 @@ from ..common.quality.checks import (
     tables_in,
     with_views,
 )
-from ..common.quality.docs import INDEX, Line, Validated, docs_folder, index_page, table_page, write
+from ..common.quality.docs import INDEX, Line, Validated, index_page, page_of, table_page
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
 
@@ -46,7 +47,6 @@ if TYPE_CHECKING:
 
     from ..common.quality.expectations import Finding, Suites
 
-RESULTS = "ops.quality_results"
 PROFILE = "profile"
 ROW_RULES = "row_rules"
 PERSONAL = "(personal data)"
@@ -97,9 +97,8 @@ def subjects(config: Config) -> list[Subject]:
         # A mart is compared with the versions that it was built from.
         built_from = lake.last_note(table.name).get("inputs", {}) if table.layer == "gold" else {}
         versions = {name: built_from.get(name, newest[name]) for name in sorted(mentioned | {table.name})}
-        contract = hashlib.sha256((settings + table.model_dump_json()).encode()).hexdigest()[:16]
         since = {name: lake.rows_since(name, version) for name, version in versions.items()}
-        found.append(Subject(table, versions, since, contract))
+        found.append(Subject(table, versions, since, fingerprint(settings, table.model_dump_json())))
     return found
 
 
@@ -348,13 +347,13 @@ def _record(
 
 def _write_pages(config: Config, audited: Sequence[Audited], run_id: str, now: datetime) -> None:
     """Write the pages of the tables at hand, and the index of all."""
-    pages = docs_folder(config)
+    storage = config.lake.storage
     for one in audited:
         table = one.subject.table
         version = one.subject.versions[table.name]
         about = Validated(table.name, table.description, run_id, now, version, one.profile.rows, one.engine)
-        write(pages, f"{table.name}.html", table_page(about, one.findings))
-    write(pages, INDEX, index_page(_validated(config)))
+        storage.replace(page_of(f"{table.name}.html"), table_page(about, one.findings).encode(), durable=False)
+    storage.replace(page_of(INDEX), index_page(_validated(config)).encode(), durable=False)
 
 
 def _validated(config: Config) -> list[Line]:

@@ -23,17 +23,18 @@ from ..common.contracts.table import Table
 from ..common.errors import QualityGateError
 from ..common.faults import crash_point
 from ..common.lake.tables import Lake
+from ..common.names import EVENTS
 from ..common.scd2.memory import recall
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
 from .gold import mart_of
 from .gold_refresh import Plan, inputs_for, note_of, plan, sql_list, within
 
-EVENTS, USERS = "silver.usage_events", "silver.users"
+USERS = "silver.users"
 ROWS_PER_FILE = 100_000
 
 
-class Pins:
+class SilverState:
     """The state of silver that one run computes gold from: a version of each table, the business date, the load_id.
 
     All of it is read without Spark; the date and the load_id when a mart that has something to do asks for them.
@@ -89,7 +90,7 @@ def users_since(lake: Lake) -> date | None:
 
 
 def build(
-    sessions: Sessions, config: Config, table: Table, pins: Pins, *, run_id: str, full_reload: bool = False
+    sessions: Sessions, config: Config, table: Table, pins: SilverState, *, run_id: str, full_reload: bool = False
 ) -> StepResult:
     """Bring one mart up to date: compute what its inputs' changes concern, check it, and replace it in one commit.
 

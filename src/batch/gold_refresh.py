@@ -20,6 +20,7 @@ from pyspark.sql import functions as F
 from ..common import scd2, usage
 from ..common.config import Config
 from ..common.contracts.table import Table
+from ..common.lake.provenance import MadeFrom, fingerprint
 from ..common.steps import Expected
 from . import gold
 from .gold import Mart, mart_of, months_later
@@ -67,10 +68,10 @@ def _code() -> str:
 def note_of(config: Config, table: Table, versions: Mapping[str, int]) -> dict[str, Any]:
     """Return what decides whether a mart must be computed again: its inputs' versions, its contract, settings and code."""
     inputs = {name: versions.get(name, config.lake.version(name)) for name in table.inputs}
-    settings = config.settings.definitions.model_dump_json() + table.model_dump_json() + _code()
+    how = [config.settings.definitions.model_dump_json(), table.model_dump_json(), _code()]
     if mart_of(table).takes_renamed_fields:
-        settings += repr(config.stream.events.said_as())
-    return {"inputs": inputs, "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16]}
+        how.append(repr(config.stream.events.said_as()))
+    return MadeFrom(inputs, {"fingerprint": fingerprint(*how)}).note
 
 
 def plan(

@@ -127,20 +127,3 @@ def require_java() -> None:
         raise ConfigurationError(
             f"Java: none found {where}; install Java 17 or newer, or run scripts/setup_environment.sh"
         )
-
-
-def require_writable(root: Path) -> None:
-    """Check that the lake's folder can be made and written.
-
-    Raises:
-        ConfigurationError: it can't.
-    """
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        probe = root / f".probe-{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ConfigurationError(
-            f"{root}: the lake folder can't be written ({error.strerror}); check its owner and rights, or name another with --lake"
-        ) from None

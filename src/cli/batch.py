@@ -9,7 +9,7 @@ from datetime import date
 from typing import TYPE_CHECKING
 
 from ..common.errors import ConfigurationError
-from .arguments import Commands, Parser, add_command, day, moment, positive, require_java, require_writable
+from .arguments import Commands, Parser, add_command, day, moment, positive, require_java
 from .typed import typed
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def run(config: Config, arguments: Namespace) -> int:
     from ..runs.batch_run import Options, plan_batch
 
     _require_likely(config, arguments.as_of)
-    require_writable(config.lake.root)
+    config.lake.storage.require_writable()
     require_java()
     options = Options(
         jobs=tuple(arguments.jobs),

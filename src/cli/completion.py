@@ -30,10 +30,9 @@ def run(config: Config, arguments: Namespace) -> int:
     import shtab
 
     from ..serving.queries import load_queries
-    from .main import build_parser
 
     names = tuple(load_queries(config.conf, config.registry).queries)
-    parser = build_parser()
+    parser: Parser = arguments.parser
     for name, command in _commands(parser):
         command.prepare(["--conf", str(config.conf)])
         for action in command._actions:

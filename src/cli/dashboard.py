@@ -42,7 +42,6 @@ def run(config: Config, arguments: Namespace) -> int:
 
     from ..alerts import judging
     from ..common.errors import ConfigurationError
-    from ..common.quality.docs import docs_folder
     from ..serving.dashboard.security import doors
     from ..serving.dashboard.server import Decisions, application
 
@@ -51,7 +50,7 @@ def run(config: Config, arguments: Namespace) -> int:
         lambda alert, now: judging.acknowledge(config, alert, now),
         lambda alert, until, now: judging.silence(config, alert, None, None, until, now),
     )
-    app = application(config, let_in, decisions, docs_folder(config), warm=True)
+    app = application(config, let_in, decisions, warm=True)
     settings = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, timeout_graceful_shutdown=2
     )

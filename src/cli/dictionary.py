@@ -38,14 +38,14 @@ def register(commands: Commands[Parser]) -> None:
 def run(config: Config, arguments: Namespace) -> int:
     """Write the data dictionary and the page of the queries, or tell whether a written one is stale."""
     if not arguments.check:
-        for path, page in _pages(config, arguments.out):
+        for path, page in _pages(config, arguments):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(page, encoding="utf-8")
             print(f"wrote {path}")
         return 0
     stale = [
         path
-        for path, page in _pages(config, arguments.out)
+        for path, page in _pages(config, arguments)
         if not path.exists() or path.read_text(encoding="utf-8") != page
     ]
     for path in stale:
@@ -53,18 +53,17 @@ def run(config: Config, arguments: Namespace) -> int:
     return 1 if stale else 0
 
 
-def _pages(config: Config, out: str | None) -> Iterator[tuple[Path, str]]:
+def _pages(config: Config, arguments: Namespace) -> Iterator[tuple[Path, str]]:
     """Yield where each page lies, and what it is to hold."""
     from ..common.project import root
     from ..serving.queries import load_queries
     from . import commands_page, queries_page
-    from .main import build_parser
 
-    docs = root() / "docs"
+    docs, out = root() / "docs", arguments.out
     yield Path(out) if out else docs / "data_dictionary.md", render(config.registry)
     if not out:
         yield docs / "queries.md", queries_page.render(load_queries(config.conf, config.registry))
-        yield docs / "commands.md", commands_page.render(build_parser())
+        yield docs / "commands.md", commands_page.render(arguments.parser)
 
 
 def render(registry: Registry) -> str:

@@ -63,6 +63,7 @@ def build_parser() -> Parser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=Parser)
     for command in COMMANDS:
         command.register(commands)
+    parser.set_defaults(parser=parser)
     return parser
 
 

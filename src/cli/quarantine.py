@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.errors import ConfigurationError
-from .arguments import Commands, Parser, add_command, add_verbs, require_java, require_writable
+from .arguments import Commands, Parser, add_command, add_verbs, require_java
 from .corrected_files import read_corrected
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _replay(config: Config, arguments: Namespace) -> int:
     from ..runs.reentry import named_rows, quarantine_tables, refused_rows, replay_refused
     from .batch import run_and_show
 
-    require_writable(config.lake.root)
+    config.lake.storage.require_writable()
     require_java()
     if arguments.ids and arguments.file:
         raise ConfigurationError("--file names the rows it corrects itself; leave the ids out")

@@ -6,7 +6,7 @@ import time
 from argparse import Namespace
 from typing import TYPE_CHECKING
 
-from .arguments import Commands, Parser, add_command, positive, require_writable
+from .arguments import Commands, Parser, add_command, positive
 
 if TYPE_CHECKING:
     from ..common.config import Config
@@ -25,7 +25,7 @@ def run(config: Config, arguments: Namespace) -> int:
     from ..common.lake.locks import process_lock
     from ..serving import served
 
-    require_writable(config.lake.root)
+    config.lake.storage.require_writable()
     run_id = new_run_id(now_utc())
     with process_lock(config.lake, "serving", run_id):
         while True:

@@ -10,7 +10,7 @@ from argparse import Namespace
 from typing import TYPE_CHECKING, Any
 
 from ..common.clock import spoken_age
-from .arguments import Commands, Parser, add_command, require_java, require_writable
+from .arguments import Commands, Parser, add_command, require_java
 from .typed import typed
 
 if TYPE_CHECKING:
@@ -48,9 +48,9 @@ def run(config: Config, arguments: Namespace) -> int:
 def _require_all(config: Config) -> None:
     from ..common.config import require_landing
 
-    require_writable(config.lake.root)
+    config.lake.storage.require_writable()
     require_java()
-    require_landing(config.landing)
+    require_landing(config)
 
 
 def _start(config: Config, arguments: Namespace) -> int:
@@ -96,7 +96,7 @@ def _run(config: Config, arguments: Namespace) -> int:
     stop = threading.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, lambda *_: stop.set())
-    print(f"streaming from {config.landing / config.stream.events.folder}; stop with Ctrl-C", file=sys.stderr)
+    print(f"streaming from {config.landing_zone.at(config.stream.events.folder)}; stop with Ctrl-C", file=sys.stderr)
 
     def warn(warning: str) -> None:
         print(typed(f"warning: {warning}", arguments), file=sys.stderr, flush=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import pkgutil
 import re
 import shlex
 from argparse import Namespace
 from functools import cache
+from importlib import import_module
 
 from .arguments import FOLDERS
 
@@ -28,8 +30,7 @@ def typed(text: str, options: Namespace) -> str:
 @cache
 def _line() -> re.Pattern[str]:
     """Return the pattern of a line's beginning, up to where the folders go: after the command, and its verb."""
-    from .main import COMMANDS
-
-    names = "|".join(command.__name__.rpartition(".")[2] for command in COMMANDS)
+    # A command is a module of this room; the few others are no words that stand after the name.
+    names = "|".join(module.name for module in pkgutil.iter_modules(import_module(__package__).__path__))
     start = rf"(?:scripts/run_(?:{_SCRIPTS})\.sh|(?<![\w./-])cloudlake (?:{names})\b)"
     return re.compile(rf"{start}(?: (?:{_VERBS})\b(?!:))?(?! (?:--lake|--landing|--conf|run)\b)")

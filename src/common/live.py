@@ -17,11 +17,12 @@ from .contracts.arrow_room import arrow_in_declared_types
 from .contracts.schemas import arrow_schema, as_declared
 from .contracts.table import Table
 from .lake.duck import connected
+from .lake.provenance import Pins
+from .names import INCREMENTS as SPEED_VIEW
 from .publication import Publication, published
 from .usage.sums import MEASURES
 
 BATCH_VIEW = "gold.org_daily_usage_by_service"
-SPEED_VIEW = "speed.usage_increments"
 DAILY = "serving.org_daily_usage"
 WINDOWS = "serving.usage_windows"
 
@@ -44,54 +45,48 @@ _MINUTE = 60_000_000
 
 
 @dataclass(frozen=True)
-class Pins:
-    """The state of both views that an answer is computed from: L, gold's published version, the increments' version.
-
-    A version is -1 where there is no such table yet.
-    """
+class LivePins(Pins):
+    """The state of both views that an answer is computed from: gold's published version, the increments' version, and L."""
 
     load_id: int
-    gold_version: int
-    speed_version: int
 
-    @property
-    def note(self) -> dict[str, int]:
-        """What tells whether an answer that was written would come out the same now."""
-        return {"load_id": self.load_id, "version": self.gold_version, "speed_version": self.speed_version}
+    def __str__(self) -> str:
+        return f"load {self.load_id}, {super().__str__()}"
 
 
-def pin(config: Config) -> Pins:
+def pin(config: Config) -> LivePins:
     """Return the state of both views now; L is taken before the increments, so nothing in between counts twice."""
     return pin_of(config, published(config.lake))
 
 
-def pin_of(config: Config, publication: Publication) -> Pins:
+def pin_of(config: Config, publication: Publication) -> LivePins:
     """Return the state of both views where a publication is in force; the increments' is that of now."""
     version = publication.version(BATCH_VIEW)
     load_id = publication.load_id(BATCH_VIEW)
-    return Pins(load_id, -1 if version is None else version, config.lake.version(SPEED_VIEW))
+    versions = {BATCH_VIEW: -1 if version is None else version, SPEED_VIEW: config.lake.version(SPEED_VIEW)}
+    return LivePins(versions, load_id)
 
 
-def served_up_to(config: Config, pins: Pins) -> int:
+def served_up_to(config: Config, pins: LivePins) -> int:
     """Return S: the larger of L and the newest load_id whose increments are committed."""
     return max(pins.load_id, int(_newest(config, pins, "load_id") or 0))
 
 
-def newest_bucket(config: Config, pins: Pins) -> datetime | None:
+def newest_bucket(config: Config, pins: LivePins) -> datetime | None:
     """Return the start of the newest quarter of an hour with events, None where there are no increments."""
     newest: datetime | None = _newest(config, pins, "bucket_start")
     return newest
 
 
-def newest_date(config: Config, pins: Pins) -> date | None:
+def newest_date(config: Config, pins: LivePins) -> date | None:
     """Return the newest date with usage in either view, None where there is none."""
-    batch = None if pins.gold_version < 0 else config.lake.newest(BATCH_VIEW, "usage_date", pins.gold_version)
+    batch = None if pins[BATCH_VIEW] < 0 else config.lake.newest(BATCH_VIEW, "usage_date", pins[BATCH_VIEW])
     bucket = newest_bucket(config, pins)
     return max((day for day in (batch, bucket and bucket.date()) if day), default=None)
 
 
-def _newest(config: Config, pins: Pins, column: str) -> Any:
-    return None if pins.speed_version < 0 else config.lake.newest(SPEED_VIEW, column, pins.speed_version)
+def _newest(config: Config, pins: LivePins, column: str) -> Any:
+    return None if pins[SPEED_VIEW] < 0 else config.lake.newest(SPEED_VIEW, column, pins[SPEED_VIEW])
 
 
 def read_pinned(config: Config, table: str, version: int, filters: Sequence[tuple[str, str, Any]] = ()) -> pa.Table:
@@ -113,7 +108,7 @@ def answer(table: Table, sql: str, views: Mapping[str, pa.Table]) -> pa.Table:
     return arrow_in_declared_types(found, table)
 
 
-def org_daily_usage(config: Config, pins: Pins, since: date | None = None) -> pa.Table:
+def org_daily_usage(config: Config, pins: LivePins, since: date | None = None) -> pa.Table:
     """Return serving.org_daily_usage: gold at L plus the increments after L; of the dates from `since`, where given."""
     table = config.registry[DAILY]
     by_date: list[tuple[str, str, Any]] = [("usage_date", ">=", since)] if since else []
@@ -121,8 +116,8 @@ def org_daily_usage(config: Config, pins: Pins, since: date | None = None) -> pa
     if since:
         by_load.append(("bucket_start", ">=", datetime.combine(since, time.min, UTC)))
     views = {
-        "batch": read_pinned(config, BATCH_VIEW, pins.gold_version, by_date),
-        "speed": read_pinned(config, SPEED_VIEW, pins.speed_version, by_load),
+        "batch": read_pinned(config, BATCH_VIEW, pins[BATCH_VIEW], by_date),
+        "speed": read_pinned(config, SPEED_VIEW, pins[SPEED_VIEW], by_load),
     }
     return answer(table, daily_sql(table, wide=True), views)
 
@@ -135,14 +130,14 @@ def daily_sql(table: Table, batch: str = "batch", speed: str = "speed", *, wide:
     return _DAILY.format(measures=", ".join(MEASURES), sums=_sums(table, wide), batch=batch, speed=speed)
 
 
-def usage_windows(config: Config, pins: Pins) -> pa.Table:
+def usage_windows(config: Config, pins: LivePins) -> pa.Table:
     """Return serving.usage_windows: the windows that start in the last hours of event time, from the increments."""
     table = config.registry[WINDOWS]
     newest = newest_bucket(config, pins)
     if newest is None:
         return arrow_schema(table).empty_table()
     since = newest - timedelta(hours=config.stream.live.hours)
-    speed = read_pinned(config, SPEED_VIEW, pins.speed_version, [("bucket_start", ">", since)])
+    speed = read_pinned(config, SPEED_VIEW, pins[SPEED_VIEW], [("bucket_start", ">", since)])
     return answer(table, windows_sql(config, wide=True), {"speed": speed})
 
 

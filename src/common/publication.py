@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 from .errors import CloudlakeError
@@ -41,9 +39,8 @@ class Ledger:
     rolled_back_from: str | None = None
 
 
-def publication_file(lake: Lake) -> Path:
-    """Return where the publications are written."""
-    return lake.root / "published.json"
+PUBLISHED = "published.json"
+"""Where, below the lake's root, the publications are written."""
 
 
 def read_ledger(lake: Lake) -> Ledger:
@@ -52,16 +49,15 @@ def read_ledger(lake: Lake) -> Ledger:
     Raises:
         CloudlakeError: published.json is damaged.
     """
-    path = publication_file(lake)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(lake.storage.read(PUBLISHED))
         others = tuple(_publication(entry) for entry in content.get("others", ()))
         return Ledger(_publication(content), others, content.get("rolled_back_from"))
     except FileNotFoundError:
         return Ledger(Publication())
-    except (json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CloudlakeError(
-            f"{path}: damaged ({error}); remove it and run scripts/run_batch_pipeline.sh --jobs gold to publish anew"
+            f"{lake.storage.at(PUBLISHED)}: damaged ({error}); remove it and run scripts/run_batch_pipeline.sh --jobs gold to publish anew"
         ) from None
 
 
@@ -90,10 +86,4 @@ def write_ledger(lake: Lake, ledger: Ledger) -> None:
         "rolled_back_from": ledger.rolled_back_from,
         "others": [asdict(other) for other in ledger.others],
     }
-    path = publication_file(lake)
-    scratch = path.with_suffix(".tmp")
-    with scratch.open("w", encoding="utf-8") as handle:
-        json.dump(content, handle, indent=1, sort_keys=True)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(scratch, path)
+    lake.storage.keep_state(PUBLISHED, content)

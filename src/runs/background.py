@@ -8,20 +8,19 @@ import socket
 import subprocess
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.lake.locks import lock_holder, process_lock
 from ..common.project import checkout
-from ..streaming.monitor import heartbeat, kept_apart, lag, landing_warnings, run_folder
+from ..streaming.monitor import heartbeat, kept_apart, lag, landing_warnings, run_file
 from .record import record_killed
 
 START_SECONDS = 120.0
 STOP_SECONDS = 300.0
 STALE_BEATS = 15
-_LOG_BYTES = 10 << 20
+_LOG, _LOG_BYTES = run_file("stream.log"), 10 << 20
 
 
 class NotStartedError(CloudlakeError):
@@ -48,11 +47,11 @@ def start_stream(config: Config, master: str | None) -> str:
     with process_lock(config.lake, "stream", "start") as left:
         record_killed(config, left)
         before = heartbeat(config.lake).get("run_id")
-    log = _fresh_log(config)
+    storage = config.lake.storage
     where = ("--lake", str(config.lake.root), "--landing", str(config.landing), "--conf", str(config.conf))
     spark = ("--master", master) if master else ()
     script = str(project / "scripts" / "run_streaming_pipeline.sh")
-    with log.open("a", encoding="utf-8") as out:
+    with storage.open_log(_LOG, _LOG_BYTES) as out:
         from_here = out.tell()
         process = subprocess.Popen(
             [script, "run", *where, *spark], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
@@ -61,23 +60,15 @@ def start_stream(config: Config, master: str | None) -> str:
     while time.monotonic() < end:
         state = heartbeat(config.lake)
         if state.get("run_id") != before and state.get("state") == "running":
-            return f"the stream runs: process {state['pid']}, run {state['run_id']}; log: {log}"
+            return f"the stream runs: process {state['pid']}, run {state['run_id']}; log: {storage.at(_LOG)}"
         code = process.poll()
         if code is not None:
-            with log.open(encoding="utf-8") as text:
-                text.seek(from_here)
-                said = text.read().splitlines()
-            raise NotStartedError("\n".join([f"the stream did not start; {log} says:", *said[-5:]]), code or 1)
+            said = storage.read(_LOG)[from_here:].decode("utf-8", "replace").splitlines()
+            raise NotStartedError(
+                "\n".join([f"the stream did not start; {storage.at(_LOG)} says:", *said[-5:]]), code or 1
+            )
         time.sleep(0.2)
-    return f"the stream is still starting after {START_SECONDS:.0f} s (process {process.pid}); see {log}"
-
-
-def _fresh_log(config: Config) -> Path:
-    log = run_folder(config.lake) / "stream.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    if log.exists() and log.stat().st_size > _LOG_BYTES:
-        log.replace(log.with_suffix(".log.1"))
-    return log
+    return f"the stream is still starting after {START_SECONDS:.0f} s (process {process.pid}); see {storage.at(_LOG)}"
 
 
 def stop_stream(config: Config) -> int | None:
@@ -103,7 +94,7 @@ def stop_stream(config: Config) -> int | None:
         if time.monotonic() > end:
             raise CloudlakeError(
                 f"process {pid} has not ended in {STOP_SECONDS:.0f} s; its micro-batch may be large, see "
-                f"{run_folder(config.lake) / 'stream.log'}. Killing it (kill -9 {pid}) loses nothing: the next start goes on"
+                f"{config.lake.storage.at(_LOG)}. Killing it (kill -9 {pid}) loses nothing: the next start goes on"
             )
         time.sleep(0.1)
     return pid
@@ -122,7 +113,7 @@ def stream_state(config: Config, now: datetime) -> dict[str, Any]:
     found["heartbeat_age_seconds"] = None if age is None else round(age, 1)
     if running and age is not None and age > STALE_BEATS * config.stream.monitor.heartbeat_seconds:
         found["problem"] = (
-            f"the stream (process {state['pid']}) has not been heard of for {age:.0f} s: see {run_folder(config.lake) / 'stream.log'}; "
+            f"the stream (process {state['pid']}) has not been heard of for {age:.0f} s: see {config.lake.storage.at(_LOG)}; "
             "kill it and run scripts/run_streaming_pipeline.sh start"
         )
     elif not running and state.get("state") == "failed":

@@ -6,7 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ..batch.bronze import ingestion as bronze_ingestion
@@ -14,12 +13,13 @@ from ..common.clock import new_run_id, now_utc
 from ..common.config import Config, require_landing
 from ..common.errors import CloudlakeError, LockedError
 from ..common.lake.locks import lock_holder, process_lock
+from ..common.names import EVENTS
 from ..common.quality import gates
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
 from ..upkeep.open_lineage import Journal, StepEnd, Story
 from . import health, trust
-from .batch_steps import EVENTS, Options, batch_steps
+from .batch_steps import Options, batch_steps
 from .declaring import declare_all
 from .record import reconciliation, record_killed, record_not_done, record_step, record_trace, write_report
 from .runner import run_steps, select
@@ -38,7 +38,8 @@ class Run:
     """The run itself, as ops.job_runs has it; its exit code is the gravest of its steps."""
     records: Sequence[StepRecord]
     reconciliation: Sequence[Mapping[str, Any]]
-    report: Path
+    report: str
+    """Where its report lies."""
 
     @property
     def exit_code(self) -> int:
@@ -135,7 +136,7 @@ def _chosen(
 ) -> list[Step]:
     chosen = select(batch_steps(sessions, config, options, run_id, now, stack), options.jobs, config.registry)
     if any(step.name.startswith("bronze.") or step.name == EVENTS for step in chosen):
-        require_landing(config.landing)
+        require_landing(config)
     return chosen
 
 

@@ -10,7 +10,7 @@ from datetime import date, datetime
 
 from ..alerts.lookout import look_once
 from ..batch import audit as quality_audit
-from ..batch import gold_build as gold_aggregation
+from ..batch import gold_build
 from ..batch.bronze import ingestion as bronze_ingestion
 from ..batch.gold import marts_of
 from ..batch.silver import transformation as silver_transformation
@@ -19,6 +19,7 @@ from ..common.config import Config
 from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError, LockedError
 from ..common.lake.locks import lock_holder, process_lock
+from ..common.names import EVENTS
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
 from ..serving import publication, served
@@ -26,8 +27,6 @@ from ..serving.postgres import publish as publish_to_postgres
 from ..streaming import dry_run
 from . import stream_run
 from .steps import Step
-
-EVENTS = "silver.usage_events"
 
 
 @dataclass(frozen=True)
@@ -168,13 +167,13 @@ class Pinned:
     def __init__(self, config: Config, as_of: date | None) -> None:
         self._arguments = (config, as_of)
         self._lock = threading.Lock()
-        self._pins: gold_aggregation.Pins | None = None
+        self._pins: gold_build.SilverState | None = None
 
-    def __call__(self) -> gold_aggregation.Pins:
+    def __call__(self) -> gold_build.SilverState:
         """Return the pins of this run."""
         with self._lock:
             if self._pins is None:
-                self._pins = gold_aggregation.Pins(*self._arguments)
+                self._pins = gold_build.SilverState(*self._arguments)
             return self._pins
 
 
@@ -234,6 +233,6 @@ def _work(
             lambda expected: silver_transformation.describe(config, table, options.full_reload, expected),
         )
     return (
-        lambda: gold_aggregation.build(sessions, config, table, pins(), run_id=run_id, full_reload=options.full_reload),
-        lambda expected: gold_aggregation.describe(config, table, options.as_of, options.full_reload, expected),
+        lambda: gold_build.build(sessions, config, table, pins(), run_id=run_id, full_reload=options.full_reload),
+        lambda expected: gold_build.describe(config, table, options.as_of, options.full_reload, expected),
     )

@@ -5,35 +5,32 @@ What was compared is kept in `<lake>/ops/declared.json`, so that a run looks onl
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from ..batch.silver.history import redeclare
 from ..common.config import Config
-from ..common.contracts.table import Table, memory_of
+from ..common.contracts.derived import memory_of
+from ..common.contracts.table import Table
+from ..common.lake.provenance import fingerprint
+
+_RECORD = "ops/declared.json"
 
 
 def declare_all(config: Config, session: Callable[[], SparkSession], run_id: str, but: Collection[str]) -> list[str]:
     """Bring every table to its contract, but some; returns what was done."""
-    record = config.lake.root / "ops" / "declared.json"
-    known, told = _read(record), []
+    storage = config.lake.storage
+    known, told = storage.read_state(_RECORD), []
     found = dict(known)
     for table in declared_tables(config):
-        mark = hashlib.sha256(table.model_dump_json().encode()).hexdigest()[:16]
+        mark = fingerprint(table.model_dump_json())
         if known.get(table.name) == mark or table.name in but or not config.lake.exists(table.name):
             continue
         told += _declare(config, session, table, run_id)
         found[table.name] = mark
     if found != known:
-        record.parent.mkdir(parents=True, exist_ok=True)
-        draft = record.with_suffix(".draft")
-        draft.write_text(json.dumps(found, indent=0, sort_keys=True), encoding="utf-8")
-        os.replace(draft, record)
+        storage.keep_state(_RECORD, found, durable=False)
     return told
 
 
@@ -56,11 +53,3 @@ def _declare(config: Config, session: Callable[[], SparkSession], table: Table, 
     if leaks:
         told += f"; written anew without statistics of {', '.join(leaks)} (log entries from before keep them until they expire)"
     return [told]
-
-
-def _read(path: Path) -> dict[str, str]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}

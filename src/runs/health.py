@@ -16,9 +16,10 @@ from ..common.clock import new_run_id, now_utc, spoken_age
 from ..common.config import Config
 from ..common.errors import CloudlakeError
 from ..common.lake.locks import process_lock
-from ..common.publication import Publication, publication_file, publications, published
+from ..common.names import BRONZE_EVENTS, LANDED
+from ..common.publication import PUBLISHED, Publication, publications, published
 from ..serving import publication as publishing
-from ..streaming import bronze_events, checkpoints, silver_events
+from ..streaming import bronze_events, checkpoints, silver_load
 from ..streaming.event_files import list_files
 from ..streaming.landed import LandedFiles
 from ..upkeep.damages import BATCH, MEANS, damaged_logs
@@ -27,8 +28,6 @@ from ..upkeep.machine import machine_findings
 from ..upkeep.processes import dead_processes
 from . import trust
 from .record import record_killed
-
-LANDED = "ops.landed_files"
 
 
 def require_sound(config: Config) -> None:
@@ -47,7 +46,7 @@ def require_sound(config: Config) -> None:
 def examine(config: Config, now: datetime) -> list[Finding]:
     """Return everything that is wrong, in the order in which it is best mended."""
     found = [*machine_findings(config, now), *damaged_logs(config, trust.watched(config), now, thorough=True)]
-    if not config.lake.root.is_dir():
+    if not config.lake.storage.is_folder():
         return [*found, *_of_the_landing_zone(config, now)]
     if any(finding.kind.startswith("log_") for finding in found):  # tables can't be compared over a damaged log
         return [*found, *dead_processes(config, lambda holder: record_killed(config, holder))]
@@ -95,7 +94,7 @@ def _of_publications(config: Config) -> Iterator[Finding]:
     try:
         kept, in_force = publications(lake), published(lake).run_id
     except CloudlakeError as error:
-        path = publication_file(lake)
+        path = lake.storage.at(PUBLISHED)
         means = "Nothing is published until it is made anew; earlier publications can't be rolled back to"
         line = f"rm {shlex.quote(str(path))} && {BATCH} --jobs gold"
         yield Finding("publication_damaged", str(path), str(error).partition(": ")[2].partition(";")[0], means, line)
@@ -126,12 +125,12 @@ def _of_checkpoints(config: Config) -> Iterator[Finding]:
     lake, bronze = config.lake, checkpoints.resume(config.lake, bronze_events.JOB)
     if bronze is not None and bronze.begun.get("landing") != str(config.landing):
         yield _moved(config, bronze)
-    silver = checkpoints.resume(lake, silver_events.JOB)
-    if silver is None or not lake.exists(bronze_events.BRONZE):
+    silver = checkpoints.resume(lake, silver_load.JOB)
+    if silver is None or not lake.exists(BRONZE_EVENTS):
         return
-    offset, newest = silver.newest_offset() or {}, lake.version(bronze_events.BRONZE)
+    offset, newest = silver.newest_offset() or {}, lake.version(BRONZE_EVENTS)
     if int(offset.get("reservoirVersion", 0)) > newest + 1:
-        what = f"it has read {bronze_events.BRONZE} up to version {offset['reservoirVersion']}, and the table ends at {newest}"
+        what = f"it has read {BRONZE_EVENTS} up to version {offset['reservoirVersion']}, and the table ends at {newest}"
         means = (
             "New events would not be taken; begun anew, it takes each line that silver does not hold, and none twice"
         )
@@ -142,29 +141,28 @@ def _moved(config: Config, bronze: checkpoints.Checkpoint) -> Finding:
     before = bronze.begun.get("landing")
     what = f"this lake reads its events from {before}, not from {config.landing}"
     means = "The stream refuses to start; no answer is wrong by it"
-    known = [path for path in LandedFiles(config).versions if (config.landing / path).exists()]
+    known = [path for path in LandedFiles(config).versions if config.landing_zone.look(path)]
     if known:
         what += f", where {len(known)} of the files it has read lie now: the landing zone has moved"
         return _begin_anew(config, bronze, "landing_moved", what, means)
     line = f"{BATCH} --lake {shlex.quote(str(config.lake.root))} --landing {shlex.quote(str(before))}"
-    return Finding("landing_other", str(bronze.folder), what, means, line)
+    return Finding("landing_other", bronze.place, what, means, line)
 
 
 def _begin_anew(config: Config, checkpoint: checkpoints.Checkpoint, kind: str, what: str, means: str) -> Finding:
-    aside = config.lake.root / "aside" / f"checkpoint-{checkpoint.job}-{checkpoint.generation}"
+    storage, aside = config.lake.storage, f"aside/checkpoint-{checkpoint.job}-{checkpoint.generation}"
 
     def move() -> str:
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        checkpoint.folder.rename(aside)
-        return f"checkpoint of {checkpoint.job}: moved to {aside}; the stream begins a new one"
+        storage.rename(checkpoint.folder, aside)
+        return f"checkpoint of {checkpoint.job}: moved to {storage.at(aside)}; the stream begins a new one"
 
     line = f"cloudlake doctor --fix && {BATCH}"
-    return Finding(kind, str(checkpoint.folder), what, means, line, mend=move)
+    return Finding(kind, checkpoint.place, what, means, line, mend=move)
 
 
 def _of_the_landing_zone(config: Config, now: datetime) -> Iterator[Finding]:
     landing = config.landing
-    if not landing.is_dir():
+    if not config.landing_zone.is_folder():
         line = f"{BATCH} --lake {shlex.quote(str(config.lake.root))} --landing DIR"
         means = "Nothing new comes in; what is published stays as it is"
         yield Finding("landing_gone", str(landing), "there is no such landing folder", means, line)
@@ -172,7 +170,7 @@ def _of_the_landing_zone(config: Config, now: datetime) -> Iterator[Finding]:
     exports = [
         file for table in config.registry.layer("bronze") if table.file for file in _unread_exports(config, table.name)
     ]
-    files = LandedFiles(config).not_read(list_files(landing / config.stream.events.folder, landing))
+    files = LandedFiles(config).not_read(list_files(config.landing_zone, config.stream.events.folder))
     waiting = [*exports, *((file.path, file.modified_at) for file in files)]
     if waiting:
         path, since = min(waiting, key=lambda file: file[1])
@@ -190,12 +188,14 @@ def _unread_exports(config: Config, name: str) -> Iterator[tuple[str, datetime]]
     if lake.exists(LANDED):
         for row in lake.read_small(LANDED, columns=columns, filters=[("source", "=", table.short_name)]).to_pylist():
             known.setdefault(row["path"], []).append(row)
-    for path in find_files(config.landing, table):
-        stat = path.stat()
-        modified, relative = time_of(stat.st_mtime), shown(path, config.landing)
-        as_long = [row for row in known.get(relative, []) if row["size_bytes"] == stat.st_size]
+    for path in find_files(config.landing_zone, table):
+        entry = config.landing_zone.look(path)
+        if entry is None:
+            continue
+        modified, relative = time_of(entry.modified_seconds), shown(path)
+        as_long = [row for row in known.get(relative, []) if row["size_bytes"] == entry.size]
         if any(row["modified_at"] == modified for row in as_long):
             continue
-        content = hashlib.sha256(path.read_bytes()).hexdigest() if as_long else ""
+        content = hashlib.sha256(config.landing_zone.read(path)).hexdigest() if as_long else ""
         if content not in {row["sha256"] for row in as_long}:
             yield relative, modified

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 
 from ..batch.bronze import ingestion
 from ..batch.bronze.listing import folders_in, shown
 from ..common.config import Config, require_landing
 from ..common.contracts.table import Table
 from ..common.errors import did_you_mean
+from ..common.lake.storage import Entry
 from ..streaming.dry_run import pending_files
 from ..streaming.event_files import list_files, other_files
 from ..streaming.landed import LandedFiles
@@ -47,7 +47,7 @@ def landing_state(config: Config, snapshot_at: datetime | None, now: datetime) -
     Raises:
         ConfigurationError: the landing folder is missing.
     """
-    require_landing(config.landing)
+    require_landing(config)
     tables = [table for table in config.registry.layer("bronze") if table.file]
     found = [lying for table in tables for lying in _exports(config, table, snapshot_at, now)]
     return [*found, *_events(config), *_of_no_source(config, tables)]
@@ -75,35 +75,37 @@ def _exports(config: Config, table: Table, snapshot_at: datetime | None, now: da
 
 
 def _events(config: Config) -> Iterator[Lying]:
-    folder = config.stream.events.folder
-    files = list_files(config.landing / folder, config.landing)
+    zone, folder = config.landing_zone, config.stream.events.folder
+    files = list_files(zone, folder)
     new = pending_files(config)
     if new:
-        lines = sum(file.place.read_bytes().count(b"\n") for file in new)
+        lines = sum(zone.read(file.place).count(b"\n") for file in new)
         yield Lying("usage_events", f"{folder}: {len(new):,} file(s)", "new", lines)
     if len(files) > len(new):
         replaced = LandedFiles(config).changed(files)
         yield Lying("usage_events", f"{folder}: {len(files) - len(new):,} file(s)", "taken", told="; ".join(replaced))
     if not files:
         yield Lying("usage_events", folder, "missing", told="no *.jsonl file lies there")
-    for told in other_files(config.landing / folder):
-        place, _, why = told.removeprefix(f"{config.landing}/").partition(": ")
+    for told in other_files(zone, folder):
+        place, _, why = (zone.below(told) or told).partition(": ")
         yield Lying("usage_events", place, "ignored", told=why)
 
 
 def _of_no_source(config: Config, tables: list[Table]) -> Iterator[Lying]:
     """Yield what a person put there and nobody reads: files by another name, folders that are no date."""
     names = {f"{table.file}{packed}" for table in tables for packed in ("", ".gz")}
-    *dated, _ = folders_in(config.landing)
-    for place in sorted(path for folder in [config.landing, *dated] for path in folder.iterdir()):
-        if place.name[0] in "._" or place.name == "manifest.json" or place.name in names or place in dated:
+    zone = config.landing_zone
+    *dated, _ = folders_in(zone)
+    lying = [entry for folder in folders_in(zone) for entry in zone.entries(folder)]
+    for entry in sorted(lying, key=lambda entry: entry.path.split("/")):
+        if entry.name[0] in "._" or entry.name == "manifest.json" or entry.name in names or entry.path in dated:
             continue
-        if place.is_dir() and place == config.landing / config.stream.events.folder:
+        if entry.kind == "folder" and entry.path == config.stream.events.folder:
             continue
-        yield Lying("", shown(place, config.landing), "ignored", told=_unread(place, names))
+        yield Lying("", shown(entry.path), "ignored", told=_unread(entry, names))
 
 
-def _unread(place: Path, names: set[str]) -> str:
-    if place.is_dir():
+def _unread(place: Entry, names: set[str]) -> str:
+    if place.kind == "folder":
         return "its name is no date, so nothing in it is read; folders of exports are named YYYY-MM-DD"
     return f"no source is delivered under this name{did_you_mean(place.name, names)}"

@@ -6,11 +6,12 @@ import json
 from collections import defaultdict
 from typing import Any
 
-from ..batch.audit import PROFILE, RESULTS
+from ..batch.audit import PROFILE
 from ..common.config import Config
 from ..common.contracts.table import Table
 from ..common.errors import ConfigurationError, did_you_mean
-from ..common.quality.docs import INDEX, docs_folder
+from ..common.names import RECONCILIATION, RESULTS
+from ..common.quality.docs import INDEX, page_of
 
 LAST = 8
 """How many deliveries or runs a trend shows."""
@@ -43,7 +44,7 @@ def quality_state(config: Config, name: str | None) -> dict[str, Any]:
         "row_rules": [rule for table in tables for rule in _row_rules(config, table)],
         "expectations": _expectations(config, names),
         "profiles": _profiles(config, names),
-        "docs": str(docs_folder(config) / INDEX),
+        "docs": config.lake.storage.at(page_of(INDEX)),
     }
 
 
@@ -62,7 +63,7 @@ def _row_rules(config: Config, table: Table) -> list[dict[str, Any]]:
     """One entry for each rule that rows have met, or might: pass rate over all deliveries, trend over the last."""
     newest: dict[str, dict[str, Any]] = {}
     columns = ["delivery", "counted_at", "landed", "accepted", "reasons", "flags"]
-    counts = config.lake.rows("ops.reconciliation", columns, [("table", "=", table.name)])
+    counts = config.lake.rows(RECONCILIATION, columns, [("table", "=", table.name)])
     for row in sorted(counts, key=lambda row: row["counted_at"]):
         newest[row["delivery"]] = row
     counted = sorted(newest.values(), key=lambda row: row["counted_at"])

@@ -7,7 +7,6 @@ import traceback
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
-from pathlib import Path
 from typing import Any
 
 from ..common.clock import now_utc
@@ -18,11 +17,10 @@ from ..common.lake.damage import log_damage
 from ..common.lake.duck import connected
 from ..common.lake.locks import Holder
 from ..common.lake.tables import Lake
+from ..common.names import JOB_RUNS, RECONCILIATION
 from ..common.steps import StepResult
 from .steps import StepRecord
 
-JOB_RUNS = "ops.job_runs"
-RECONCILIATION = "ops.reconciliation"
 _MEASURES = ("landed", "accepted", "quarantined", "duplicates")
 _COUNTED = ["table", "delivery", "run_id", "counted_at", "reasons", "flags", *_MEASURES]
 # Grouped by what was refused, so that a stream's many micro-batches are few rows.
@@ -97,11 +95,9 @@ def record_trace(lake: Lake, run_id: str, record: StepRecord) -> None:
     """Append the whole trace of a failed step to the run's log, <lake>/logs/<run>.log."""
     if record.failure is None:
         return
-    log = lake.root / "logs" / f"{run_id}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("a", encoding="utf-8") as out:
-        out.write(f"{record.step} failed at {_plain(record.ended_at)}:\n")
-        out.writelines(traceback.format_exception(record.failure))
+    told = [f"{record.step} failed at {_plain(record.ended_at)}:\n", *traceback.format_exception(record.failure)]
+    with lake.storage.open_log(f"logs/{run_id}.log") as log:
+        log.write("".join(told).encode("utf-8", "backslashreplace"))
 
 
 def reconciliation(config: Config, run_id: str | None = None) -> list[dict[str, Any]]:
@@ -131,8 +127,8 @@ def write_report(
     whole: StepRecord,
     records: Sequence[StepRecord],
     counted: Sequence[Mapping[str, Any]],
-) -> Path:
-    """Write a run's report as JSON to <lake>/reports/."""
+) -> str:
+    """Write a run's report as JSON to <lake>/reports/; returns where it lies."""
     content = {
         "run_id": run_id,
         "status": whole.status,
@@ -143,10 +139,9 @@ def write_report(
         "steps": _plain_records(records),
         "reconciliation": counted,
     }
-    path = config.lake.root / "reports" / f"{run_id}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, default=_plain), encoding="utf-8")
-    return path
+    path = f"reports/{run_id}.json"
+    config.lake.storage.replace(path, json.dumps(content, indent=2, default=_plain).encode(), durable=False)
+    return config.lake.storage.at(path)
 
 
 def _plain(value: Any) -> str:

@@ -14,12 +14,12 @@ from ..common.config import Config
 from ..common.contracts.table import Table, fold
 from ..common.errors import ConfigurationError, did_you_mean
 from ..common.lake.locks import process_lock
+from ..common.names import EVENTS
 from ..common.publication import published
 from ..common.quality import quarantine
 from ..common.session import Sessions
 from ..streaming import reentry as events
 from .batch_run import Options
-from .batch_steps import EVENTS
 
 Row = dict[str, Any]
 

@@ -12,6 +12,7 @@ from ..common.clock import spoken_age
 from ..common.config import Config
 from ..common.lake.duck import connected
 from ..common.lake.locks import lock_holder
+from ..common.names import JOB_RUNS, LANDED
 from ..common.publication import published
 from .background import stream_state
 from .overdue import is_night_missing
@@ -19,7 +20,6 @@ from .record import reconciliation
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 State = dict[str, Any]
-JOB_RUNS, LANDED = "ops.job_runs", "ops.landed_files"
 _ROWS = 1500
 _ODD_FILES = """
 WITH newest AS (

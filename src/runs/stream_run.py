@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 from py4j.protocol import Py4JNetworkError
 from pyspark.sql import SparkSession
@@ -21,14 +20,14 @@ from ..common.lake.books import Finding
 from ..common.lake.locks import process_lock
 from ..common.session import Sessions
 from ..common.steps import StepResult
-from ..streaming.monitor import Monitor, run_folder
+from ..streaming.monitor import Monitor, run_file
 from ..streaming.pipeline import StreamResult, reload_events, run_continuously, run_once
 from . import health, trust
 from .record import record_killed, record_not_done, record_step
 from .steps import StepRecord
 from .telling import tell_of_runs
 
-PID = "stream.pid"
+PID = run_file("stream.pid")
 HOPELESS = (ConfigurationError, QualityGateError, Py4JNetworkError)
 """What starting again does not mend; the last says that Spark's process has ended."""
 
@@ -173,11 +172,9 @@ def _given_up(error: Exception, deaths: int, reason: str) -> CloudlakeError:
 
 
 @contextmanager
-def _pid_file(config: Config) -> Iterator[Path]:
-    path = run_folder(config.lake) / PID
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"{os.getpid()}\n", encoding="utf-8")
+def _pid_file(config: Config) -> Iterator[None]:
+    config.lake.storage.replace(PID, f"{os.getpid()}\n".encode(), durable=False)
     try:
-        yield path
+        yield
     finally:
-        path.unlink(missing_ok=True)
+        config.lake.storage.delete(PID)

@@ -16,15 +16,15 @@ from ..common.contracts.schemas import arrow_schema
 from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError
 from ..common.lake.books import CLEARED, NEW, Books, Finding, restore_line
+from ..common.names import BRONZE_EVENTS, INCREMENTS, LANDED, RECONCILIATION, RESULTS
+from ..common.names import EVENTS as SILVER
+from ..common.names import REFUSED_EVENTS as QUARANTINE
 from ..common.steps import StepResult
 from ..streaming import rebuilding
-from ..streaming.silver_events import INCREMENTS, QUARANTINE, SILVER
 
-BRONZE_EVENTS = "bronze.usage_events"
 RECENT = "speed.recent_events"
 STREAM = (BRONZE_EVENTS, SILVER, QUARANTINE, INCREMENTS, RECENT)
 """The tables that streaming code writes and mends; it holds the stream's lock then."""
-RESULTS, LANDED, RECONCILIATION = "ops.quality_results", "ops.landed_files", "ops.reconciliation"
 RUN = "scripts/run_batch_pipeline.sh"
 
 
@@ -190,7 +190,7 @@ def line(config: Config, finding: Finding) -> str:
     if finding.kind != "foreign" or layer in ("gold", "serving") or finding.table in (INCREMENTS, RECENT):
         return RUN
     if finding.good < 0 and layer != "silver":
-        aside = str(lake.root / "aside")
+        aside = lake.storage.at("aside")
         moved = shlex.join(["mv", lake.path(finding.table), f"{aside}/{finding.table}-foreign"])
         return f"{shlex.join(['mkdir', '-p', aside])} && {moved} && {RUN}"
     if layer == "silver":

@@ -11,10 +11,12 @@ from ..common.clock import new_run_id, now_utc
 from ..common.config import Config
 from ..common.errors import CloudlakeError, explain_failure
 from ..common.lake.locks import process_lock
+from ..common.names import BRONZE_EVENTS
+from ..common.names import EVENTS as SILVER
 from ..common.session import Sessions
 from ..common.steps import StepResult
 from ..streaming.checkpoints import first_unread
-from ..streaming.silver_events import JOB, SILVER
+from ..streaming.silver_load import JOB
 from ..upkeep.erase import Erasure, erase, require_gone
 from ..upkeep.maintain import Maintained, maintain
 from . import trust
@@ -61,7 +63,7 @@ def unread_versions(config: Config) -> dict[str, int]:
     rows = config.lake.rows("ops.reconciliation", ["table", "to_version"]) if config.lake.exists(SILVER) else []
     counted = max((row["to_version"] for row in rows if row["table"] == SILVER and row["to_version"]), default=-1)
     by_checkpoint = first_unread(config.lake, JOB)
-    return {trust.BRONZE_EVENTS: counted + 1 if by_checkpoint is None else min(counted + 1, by_checkpoint)}
+    return {BRONZE_EVENTS: counted + 1 if by_checkpoint is None else min(counted + 1, by_checkpoint)}
 
 
 def run_maintain(config: Config, only: str | None = None, *, dry_run: bool = False) -> Maintained:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import pyarrow as pa
@@ -27,34 +27,20 @@ FROM {customers} AS customers LEFT JOIN usage USING (org_id) LEFT JOIN trouble U
 """
 
 
-@dataclass(frozen=True)
-class Sources:
-    """The state of everything that a customer's line is made from; a version is -1 where there is no such table yet."""
-
-    usage: live.Pins
-    customers_version: int
-    alerts_version: int
-
-    @property
-    def note(self) -> dict[str, int]:
-        """What tells whether the table would come out the same now."""
-        versions = {"customers_version": self.customers_version, "alerts_version": self.alerts_version}
-        return self.usage.note | versions
-
-
-def pin(config: Config) -> Sources:
+def pin(config: Config) -> live.LivePins:
     """Return the state of the inputs now."""
-    version = published(config.lake).version(CUSTOMERS)
-    return Sources(live.pin(config), -1 if version is None else version, config.lake.version(ALERTS))
+    usage, version = live.pin(config), published(config.lake).version(CUSTOMERS)
+    others = {CUSTOMERS: -1 if version is None else version, ALERTS: config.lake.version(ALERTS)}
+    return replace(usage, versions={**usage.versions, **others})
 
 
-def customer_live(config: Config, sources: Sources) -> pa.Table:
+def customer_live(config: Config, pins: live.LivePins) -> pa.Table:
     """Return a row for each customer of the published customer_360."""
-    newest = live.newest_date(config, sources.usage)
-    days = live.org_daily_usage(config, sources.usage, newest)
+    newest = live.newest_date(config, pins)
+    days = live.org_daily_usage(config, pins, newest)
     views: dict[str, Any] = {
-        "customers": live.read_pinned(config, CUSTOMERS, sources.customers_version),
-        "alerts": live.read_pinned(config, ALERTS, sources.alerts_version),
+        "customers": live.read_pinned(config, CUSTOMERS, pins[CUSTOMERS]),
+        "alerts": live.read_pinned(config, ALERTS, pins[ALERTS]),
         "days": days,
     }
     return live.answer(config.registry[TABLE], sql(*views), views)

@@ -6,10 +6,8 @@ and equals gold rebuilt from the silver rows with load_id ≤ S.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import pyarrow as pa
 
@@ -18,7 +16,9 @@ from ..common.config import Config
 from ..common.contracts.schemas import arrow_schema
 from ..common.lake.books import CLEARED, Books, require_own
 from ..common.lake.duck import connected
+from ..common.lake.provenance import MadeFrom, fingerprint
 from ..common.lake.small import Revision
+from ..common.names import INCREMENTS
 from ..common.steps import StepResult
 from . import customer_live
 
@@ -27,9 +27,9 @@ from . import customer_live
 class Answer:
     """A served table: what it would be made from now, and its rows made from that."""
 
-    sources: Callable[[Config], Any]
-    """Pins the state of the inputs; its `note` tells whether the table would come out the same."""
-    rows: Callable[[Config, Any], pa.Table]
+    pin: Callable[[Config], live.LivePins]
+    """Pins the state of the inputs."""
+    rows: Callable[[Config, live.LivePins], pa.Table]
 
 
 SERVED: dict[str, Answer] = {
@@ -43,7 +43,7 @@ def read_live(config: Config, table: str) -> pa.Table:
     """Return a served table as of this moment: the same grain, columns and digits, computed now and not written."""
     answer = SERVED[table]
     _require_own_increments(config)
-    return answer.rows(config, answer.sources(config))
+    return answer.rows(config, answer.pin(config))
 
 
 def serve(config: Config, table: str, run_id: str) -> StepResult:
@@ -53,16 +53,13 @@ def serve(config: Config, table: str, run_id: str) -> StepResult:
     config.lake.create(contract)
     if Books.of(config.lake).compare([table]):  # what another program wrote is no answer
         config.lake.replace_small(arrow_schema(contract).empty_table(), contract, note={CLEARED: run_id})
-    sources = answer.sources(config)
-    settings = contract.model_dump_json() + config.stream.live.model_dump_json()
-    made_from = {**sources.note, "fingerprint": hashlib.sha256(settings.encode()).hexdigest()[:16]}
-    found = config.lake.last_note(table)
-    if all(found.get(key) == value for key, value in made_from.items()):
+    pins = answer.pin(config)
+    how = fingerprint(contract.model_dump_json(), config.stream.live.model_dump_json())
+    made_from = MadeFrom(pins.versions, {"load_id": pins.load_id, "fingerprint": how})
+    if made_from.holds(config.lake.last_note(table)):
         return StepResult(skipped=True, message="nothing new")
-    rows = answer.rows(config, sources)
-    note = {**made_from, "run_id": run_id}
-    if isinstance(sources, live.Pins):
-        note["served"] = live.served_up_to(config, sources)
+    rows = answer.rows(config, pins)
+    note = {**made_from.note, "run_id": run_id, "served": live.served_up_to(config, pins)}
     revision = config.lake.revise(contract, lambda kept: difference(kept, rows, contract.key), note)
     changed = revision.changed.num_rows
     gone = revision.gone.num_rows if revision.gone is not None else 0
@@ -74,7 +71,7 @@ def serve(config: Config, table: str, run_id: str) -> StepResult:
 
 def _require_own_increments(config: Config) -> None:
     remedy = "Nothing is served of it; scripts/run_batch_pipeline.sh makes the increments anew from silver."
-    require_own(config.lake, [live.SPEED_VIEW], remedy, keep=False)
+    require_own(config.lake, [INCREMENTS], remedy, keep=False)
 
 
 def difference(kept: pa.Table, answer: pa.Table, key: tuple[str, ...]) -> Revision:

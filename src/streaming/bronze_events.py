@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,12 +20,12 @@ from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
 from ..common.lake.log import Transaction
+from ..common.names import BRONZE_EVENTS as BRONZE
 from ..common.quality.quarantine import ENTRY
-from .checkpoints import Checkpoint, begin, checkpoint_folder, resume
+from .checkpoints import Checkpoint, begin, resume
 from .event_files import EventFile, is_event_file, is_plain, list_files, look_at, other_files, split, text_of
 from .landed import LandedFiles
 
-BRONZE = "bronze.usage_events"
 JOB = "bronze_usage_events"
 # A file is new if its path is: Spark's default forgets, and skips, files a week older than the newest.
 _MAX_FILE_AGE = "36500d"
@@ -46,7 +45,7 @@ class BronzeQuery:
             CloudlakeError: the checkpoint belongs to another landing zone.
         """
         self._session, self.config, self.run_id = session, config, run_id
-        self.folder = config.landing / config.stream.events.folder
+        self.zone, self.folder = config.landing_zone, config.stream.events.folder
         self.listed = self.list_files()
         self.checkpoint = self._checkpoint()
         self.failure: Exception | None = None
@@ -64,7 +63,7 @@ class BronzeQuery:
         return self._session()
 
     def _checkpoint(self) -> Checkpoint:
-        lake, landing = self.config.lake, str(self.config.landing)
+        lake, landing = self.config.lake, self.zone.root
         had_bronze = lake.exists(BRONZE)
         lake.create(self.config.registry[BRONZE])
         checkpoint = resume(lake, JOB) if had_bronze else None
@@ -73,19 +72,19 @@ class BronzeQuery:
             return begin(lake, JOB, landing=landing, held=held)
         if checkpoint.begun.get("landing") != landing:
             raise CloudlakeError(
-                f"{checkpoint.folder}: this lake reads its events from {checkpoint.begun.get('landing')}, not from "
+                f"{checkpoint.place}: this lake reads its events from {checkpoint.begun.get('landing')}, not from "
                 f"{landing}. Give the other landing zone a lake of its own (--lake). If the same landing zone has "
-                f"moved, delete {checkpoint_folder(lake, JOB)}: files whose relative path bronze holds are not read again."
+                f"moved, delete {checkpoint.place}: files whose relative path bronze holds are not read again."
             )
         return checkpoint
 
     def list_files(self) -> list[EventFile]:
         """Return the event files in the landing zone now."""
-        return list_files(self.folder, self.config.landing)
+        return list_files(self.zone, self.folder)
 
     def has_work(self) -> bool:
         """Tell whether a file is new, or a micro-batch unfinished; without either the query need not start."""
-        if not self.folder.is_dir():
+        if not self.zone.is_folder(self.folder):
             return False
         return self.checkpoint.has_unfinished_batch() or bool(self.landed.not_read(self.listed))
 
@@ -97,10 +96,10 @@ class BronzeQuery:
         limit = {"maxBytesPerTrigger": str(size_in_bytes(self.config.stream.trigger.max_bytes))}
         flat = {"pathGlobFilter": "*.jsonl", "recursiveFileLookup": "true"}  # else folders beside files are a fault
         reader = self.spark.readStream.format("text").options(lineSep="\n", maxFileAge=_MAX_FILE_AGE, **limit, **flat)
-        text = reader.load(_as_pattern(self.folder))
+        text = reader.load(_as_pattern(self.zone.at(self.folder)))
         return text.select(
             "value",
-            _relative_column(F.col("_metadata.file_path"), self.config.landing).alias("_source_file"),
+            _relative_column(F.col("_metadata.file_path"), self.zone.root).alias("_source_file"),
             F.col("_metadata.file_modification_time").alias("_source_modified_at"),
         )
 
@@ -115,24 +114,32 @@ class BronzeQuery:
         if len(files) == len(paths) and all(self._reads_plainly(file) for file in files):
             self._append(text, files, now, transaction)
         else:
-            with text_of(self.spark, files) as exact:
+            with text_of(self.spark, self.zone, files) as exact:
                 self._append(exact, files, now, transaction)
         crash_point("stream_after_bronze")
 
-    def _wanted(self, paths: Iterable[Path]) -> list[EventFile]:
+    def _wanted(self, paths: Iterable[str]) -> list[EventFile]:
         """Return the files of a micro-batch that are to be read, with their hashes; the others wait, and are told."""
         held = set(self.checkpoint.begun.get("held", []))
-        landing = self.config.landing
-        mine = [path for path in paths if path.parent == self.folder and is_event_file(path.name)]
-        found = [file for path in mine if (file := look_at(path, landing)) is not None]
+        places = [place for path in paths if (place := self.zone.below(path)) is not None]
+        mine = [place for place in places if self._is_mine(place)]
+        found = [file for place in mine if (file := look_at(self.zone, place)) is not None]
         wanted = [file for file in found if file.path not in held and file.path not in self.landed]
-        readable, unread = split(wanted)
+        readable, unread = split(self.zone, wanted)
         self._unread |= unread
         return readable
 
+    def _is_mine(self, place: str) -> bool:
+        folder, _, name = place.rpartition("/")
+        return folder == self.folder and is_event_file(name)
+
     def _reads_plainly(self, file: EventFile) -> bool:
-        in_plain_folder = _GLOB.search(str(self.folder)) is None
-        return in_plain_folder and is_plain(file.place.name) and _CALENDAR[0] < file.modified_at < _CALENDAR[1]
+        in_plain_folder = _GLOB.search(self.zone.at(self.folder)) is None
+        return (
+            in_plain_folder
+            and is_plain(file.place.rpartition("/")[2])
+            and _CALENDAR[0] < file.modified_at < _CALENDAR[1]
+        )
 
     def _append(
         self, text: DataFrame, files: list[EventFile], now: datetime, transaction: Transaction | None = None
@@ -149,10 +156,13 @@ class BronzeQuery:
 
     def reconcile_files(self) -> list[str]:
         """Compare the landing folder with what was read: ingest what Spark passed over, and return the warnings."""
-        if not self.folder.is_dir():
-            return [f"{self.folder}: there is no such folder, so no events were read"]
+        if not self.zone.is_folder(self.folder):
+            return [f"{self.zone.at(self.folder)}: there is no such folder, so no events were read"]
         if not self.listed and not len(self.landed):
-            return [f"{self.folder}: no .jsonl files, so no events were read", *other_files(self.folder)]
+            return [
+                f"{self.zone.at(self.folder)}: no .jsonl files, so no events were read",
+                *other_files(self.zone, self.folder),
+            ]
         passed_over = self.landed.not_read(self.listed)
         told = self._ingest_passed_over(passed_over) if passed_over else []
         return told + self.warnings(self.listed)
@@ -162,17 +172,17 @@ class BronzeQuery:
         files = list(files)
         changed = self.landed.changed(files, self.run_id, JOB)
         unread = [text for path, text in self._unread.items() if path not in self.landed]
-        return changed + unread + self.landed.odd_times(files, now_utc()) + other_files(self.folder)
+        return changed + unread + self.landed.odd_times(files, now_utc()) + other_files(self.zone, self.folder)
 
     def _ingest_passed_over(self, files: list[EventFile]) -> list[str]:
         """Append files that lie in the folder, and that the query did not take (or took without noting it)."""
         held = self._files_in_bronze()
         now = now_utc()
-        readable, unread = split(files)
+        readable, unread = split(self.zone, files)
         self._unread |= unread
         missing = [file for file in readable if file.path not in held and file.size > 0]
         if missing:
-            with text_of(self.spark, missing) as text:
+            with text_of(self.spark, self.zone, missing) as text:
                 self._append(text, missing, now)
         rest = [file for file in readable if file not in missing]
         self.landed.note(rest, now, self.config.lake.rows_since(BRONZE), self.run_id, JOB)
@@ -189,15 +199,15 @@ def lines_of(text: DataFrame) -> DataFrame:
     return text.where(~is_blank).select(raw, "_source_file", "_source_modified_at")
 
 
-def _relative_column(uri: Column, landing: Path) -> Column:
+def _relative_column(uri: Column, landing: str) -> Column:
     """Return a file's path relative to the landing root; Spark gives it as a URI, where + stands for itself."""
     decoded = F.when(F.contains(uri, F.lit("%")), F.url_decode(F.replace(uri, F.lit("+"), F.lit("%2B")))).otherwise(uri)
     return F.substring_index(decoded, f"{landing}/", -1)
 
 
-def _as_pattern(folder: Path) -> str:
+def _as_pattern(folder: str) -> str:
     """Return the pattern that only this folder matches."""
-    return _GLOB.sub(r"\\\g<0>", str(folder))
+    return _GLOB.sub(r"\\\g<0>", folder)
 
 
 def size_in_bytes(text: str) -> int:

@@ -9,14 +9,13 @@ so that load_ids grow with the commits whatever is lost.
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from ..common.errors import CloudlakeError
 from ..common.lake.log import Transaction
+from ..common.lake.storage import Storage
 from ..common.lake.tables import Lake
 
 LOADS_PER_GENERATION = 1_000_000_000
@@ -27,14 +26,21 @@ _MARKER = "generation.json"
 class Checkpoint:
     """A query's checkpoint folder, the generation it was begun as, and what it was told then."""
 
-    folder: Path
+    storage: Storage
+    folder: str
+    """Where, below the lake's root, it lies."""
     job: str
     generation: int
     begun: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def place(self) -> str:
+        """Its full path."""
+        return self.storage.at(self.folder)
+
     def transaction(self, batch_id: int) -> Transaction:
         """Return the name under which a micro-batch of this query writes a table, once."""
-        return Transaction(f"{self.job}:{self.generation}", batch_id)
+        return transaction_of(self.job, self.generation, batch_id)
 
     def load_id(self, batch_id: int) -> int:
         """Return the load_id of a micro-batch: generation × 10⁹ + batch."""
@@ -42,33 +48,56 @@ class Checkpoint:
 
     def offset(self, batch_id: int) -> dict[str, Any] | None:
         """Return the source's offset after a micro-batch, as the query logged it before running the batch."""
-        path = self.folder / "offsets" / str(batch_id)
-        if not path.exists():
+        path = f"{self.folder}/offsets/{batch_id}"
+        if not self.storage.is_file(path):
             return None
-        return dict(json.loads(path.read_text(encoding="utf-8").splitlines()[-1]))
+        return dict(json.loads(self._entries(path)[-1]))
+
+    def _entries(self, path: str) -> list[bytes]:
+        """Return the lines of one of Spark's own logs, which it writes for itself in a form that it may change.
+
+        Raises:
+            CloudlakeError: the log has another form than the one that is read here.
+        """
+        version, *entries = self.storage.read(path).splitlines()
+        if version != b"v1":
+            raise CloudlakeError(
+                f"{self.storage.at(path)}: Spark has written it in form {version.decode(errors='replace')!r}, and only v1 can be "
+                "read here: run the version of Spark that setup.py names"
+            )
+        return entries
+
+    @property
+    def newest(self) -> int:
+        """The newest micro-batch that was begun, -1 before the first."""
+        return self._newest("offsets")
 
     def newest_offset(self) -> dict[str, Any] | None:
         """Return the source's offset after the newest micro-batch, None before the first."""
-        return self.offset(_newest(self.folder / "offsets"))
+        return self.offset(self.newest)
 
     def has_unfinished_batch(self) -> bool:
         """Tell whether a micro-batch was begun and not committed: the query has to run it again."""
-        return _newest(self.folder / "offsets") != _newest(self.folder / "commits")
+        return self._newest("offsets") != self._newest("commits")
 
-    def files(self, batch_id: int) -> list[Path]:
-        """Return the files that a micro-batch of a file source reads."""
+    def _newest(self, part: str) -> int:
+        names = (entry.name for entry in self.storage.entries(f"{self.folder}/{part}"))
+        return max((int(name) for name in names if name.isdigit()), default=-1)
+
+    def files(self, batch_id: int) -> list[str]:
+        """Return the full paths of the files that a micro-batch of a file source reads."""
         end, start = self.offset(batch_id), self.offset(batch_id - 1)
         if end is None:
             return []
         first = start["logOffset"] + 1 if start else 0
-        log = self.folder / "sources" / "0"
+        log = f"{self.folder}/sources/0"
         found = []
         for number in range(first, end["logOffset"] + 1):
-            path = next((p for p in (log / str(number), log / f"{number}.compact") if p.exists()), None)
-            for line in path.read_text(encoding="utf-8").splitlines()[1:] if path else ():
+            path = next(filter(self.storage.is_file, (f"{log}/{number}", f"{log}/{number}.compact")), None)
+            for line in self._entries(path) if path else ():
                 entry = json.loads(line)
                 if entry["batchId"] == number:
-                    found.append(Path(unquote(urlsplit(entry["path"]).path)))
+                    found.append(unquote(urlsplit(entry["path"]).path))
         return found
 
 
@@ -84,33 +113,34 @@ class Load:
     next_index: int
 
 
-def _newest(folder: Path) -> int:
-    return max((int(path.name) for path in folder.glob("[0-9]*") if path.name.isdigit()), default=-1)
+def transaction_of(job: str, generation: int, batch_id: int) -> Transaction:
+    """Return the name under which a micro-batch of a generation of a query writes a table, once."""
+    return Transaction(f"{job}:{generation}", batch_id)
 
 
-def checkpoint_folder(lake: Lake, job: str) -> Path:
-    """Return where a query keeps its checkpoint."""
-    return lake.root / "checkpoints" / job
+def checkpoint_folder(job: str) -> str:
+    """Return where, below the lake's root, a query keeps its checkpoint."""
+    return f"checkpoints/{job}"
 
 
 def resume(lake: Lake, job: str) -> Checkpoint | None:
     """Return the query's checkpoint, or None where there is none that can be continued."""
-    folder = checkpoint_folder(lake, job)
+    storage, folder = lake.storage, checkpoint_folder(job)
+    marker = storage.read_state(f"{folder}/{_MARKER}")
     try:
-        marker = json.loads((folder / _MARKER).read_text(encoding="utf-8"))
         generation = int(marker["generation"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
-    has_run = (folder / "metadata").exists() and (folder / "offsets").is_dir()
-    return Checkpoint(folder, job, generation, marker) if has_run else None
+    has_run = storage.is_file(f"{folder}/metadata") and storage.is_folder(f"{folder}/offsets")
+    return Checkpoint(storage, folder, job, generation, marker) if has_run else None
 
 
 def raise_generation(lake: Lake, job: str, at_least: int = 0) -> int:
     """Return a generation of a query that is greater than all before it, and remember it."""
-    record = lake.root / "ops" / _MARKER
-    generations = _read(record)
+    record = f"ops/{_MARKER}"
+    generations = lake.storage.read_state(record)
     generation = 1 + max(int(generations.get(job, 0)), at_least)
-    _write(record, {**generations, job: generation})
+    lake.storage.keep_state(record, {**generations, job: generation})
     return generation
 
 
@@ -124,29 +154,10 @@ def begin(lake: Lake, job: str, at_least: int = 0, **begun: Any) -> Checkpoint:
         begun: what the generation has to remember.
     """
     generation = raise_generation(lake, job, at_least)
-    folder = checkpoint_folder(lake, job)
-    shutil.rmtree(folder, ignore_errors=True)
-    _write(folder / _MARKER, {"generation": generation, **begun})
-    return Checkpoint(folder, job, generation, begun)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content if isinstance(content, dict) else {}
-
-
-def _write(path: Path, content: dict[str, Any]) -> None:
-    """Replace a small file at once: a reader sees the old content or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_suffix(".draft")
-    with draft.open("w", encoding="utf-8") as handle:
-        json.dump(content, handle, sort_keys=True)
-        handle.flush()
-        os.fsync(handle.fileno())
-    draft.replace(path)
+    folder = checkpoint_folder(job)
+    lake.storage.delete_folder(folder)
+    lake.storage.keep_state(f"{folder}/{_MARKER}", {"generation": generation, **begun})
+    return Checkpoint(lake.storage, folder, job, generation, begun)
 
 
 def first_unread(lake: Lake, job: str) -> int | None:
@@ -157,7 +168,7 @@ def first_unread(lake: Lake, job: str) -> int | None:
     found = resume(lake, job)
     if found is None:
         return None
-    newest = _newest(found.folder / "offsets")
+    newest = found.newest
     offsets = [offset for number in (newest, newest - 1) if (offset := found.offset(number)) is not None]
     begun = int(found.begun.get("from_version", 0))
     return min((int(offset["reservoirVersion"]) for offset in offsets), default=begun) if newest > 0 else begun

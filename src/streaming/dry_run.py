@@ -7,6 +7,7 @@ from contextlib import suppress
 from datetime import date
 
 from ..common.config import Config
+from ..common.names import EVENTS
 from ..common.steps import Expected
 from .event_files import EventFile, list_files
 from .landed import LandedFiles
@@ -16,7 +17,7 @@ _DAY = re.compile(rb'"timestamp"\s*:\s*"(\d{4}-\d{2}-\d{2})')
 
 def pending_files(config: Config) -> list[EventFile]:
     """Return the event files of the landing zone that bronze has not taken yet."""
-    return LandedFiles(config).not_read(list_files(config.landing / config.stream.events.folder, config.landing))
+    return LandedFiles(config).not_read(list_files(config.landing_zone, config.stream.events.folder))
 
 
 def describe(config: Config, expected: Expected) -> str:
@@ -27,11 +28,11 @@ def describe(config: Config, expected: Expected) -> str:
     days: set[date] = set()
     lines = 0
     for file in files:
-        content = file.place.read_bytes()
+        content = config.landing_zone.read(file.place)
         lines += content.count(b"\n")
         for text in set(_DAY.findall(content)):
             with suppress(ValueError):
                 days.add(date.fromisoformat(text.decode()))
-    expected["silver.usage_events"] = days
+    expected[EVENTS] = days
     span = f", {min(days)} … {max(days)}" if days else ""
     return f"takes {len(files)} file(s), about {lines:,} lines of {len(days)} day(s){span}, where no stream is running"

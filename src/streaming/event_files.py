@@ -8,19 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
-import stat
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+
+from ..common.lake.storage import Entry, Storage
 
 _NOT_PLAIN = re.compile(r"[^ -~]|[*?:\\\[\]{}]")
 """What Spark does not read as it stands in a name, or not in every locale: beyond ASCII, patterns, a colon."""
@@ -40,7 +38,8 @@ class EventFile:
     modified_at: datetime
     changed_at: datetime = _EPOCH
     sha256: str | None = None
-    place: Path = Path()
+    place: str = ""
+    """Its path as the storage knows it, whatever bytes its name has."""
 
     def was_read_as(self, row: Mapping[str, Any]) -> bool | None:
         """Tell whether this is what a row of ops.landed_files speaks of; None where only the content can tell."""
@@ -61,27 +60,25 @@ def is_plain(name: str) -> bool:
     return _NOT_PLAIN.search(name) is None
 
 
-def list_files(folder: Path, landing: Path) -> list[EventFile]:
-    """Return the event files that lie directly in a folder; [] where there is none."""
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if is_event_file(entry.name))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    found = (look_at(folder / name, landing) for name in names)
-    return [file for file in found if file is not None]
+def list_files(zone: Storage, folder: str) -> list[EventFile]:
+    """Return the event files that lie directly in a folder of the landing zone; [] where there is none."""
+    return [file for entry in zone.entries(folder) if is_event_file(entry.name) and (file := _file(entry))]
 
 
-def look_at(place: Path, landing: Path) -> EventFile | None:
+def look_at(zone: Storage, place: str) -> EventFile | None:
     """Return a file as it lies there now; None where there is no such file, or it is no plain file."""
     try:
-        found = place.stat()
+        entry = zone.look(place)
     except OSError:
         return None
-    if not stat.S_ISREG(found.st_mode):
+    return _file(entry) if entry else None
+
+
+def _file(entry: Entry) -> EventFile | None:
+    if entry.kind != "file":
         return None
-    times = _time(found.st_mtime_ns), _time(found.st_ctime_ns)
-    return EventFile(relative(place, landing), found.st_size, *times, place=place)
+    times = _time(entry.modified_ns), _time(entry.changed_ns)
+    return EventFile(as_text(entry.path), entry.size, *times, place=entry.path)
 
 
 def _time(nanoseconds: int) -> datetime:
@@ -92,39 +89,35 @@ def _time(nanoseconds: int) -> datetime:
         return datetime(1, 1, 1, tzinfo=UTC) if nanoseconds < 0 else datetime(9999, 12, 31, tzinfo=UTC)
 
 
-def relative(place: Path, landing: Path) -> str:
-    """Return a file's path relative to the landing root, as tables have it; bytes that are no UTF-8 as \\xNN."""
-    return os.fsencode(str(place).removeprefix(f"{landing}/")).decode("utf-8", "backslashreplace")
+def as_text(place: str) -> str:
+    """Return a file's path as tables have it; bytes that are no UTF-8 as \\xNN."""
+    return place.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def hashed(file: EventFile) -> EventFile:
+def hashed(zone: Storage, file: EventFile) -> EventFile:
     """Return a file with the SHA-256 of its content.
 
     Raises:
         OSError: it can't be read.
     """
     digest = hashlib.sha256()
-    with file.place.open("rb") as content:
+    with zone.open(file.place) as content:
         while chunk := content.read(_CHUNK):
             digest.update(chunk)
     return replace(file, sha256=digest.hexdigest())
 
 
-def other_files(folder: Path) -> list[str]:
+def other_files(zone: Storage, folder: str) -> list[str]:
     """Return warnings about files that look like events and are not read."""
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted(entry.name for entry in entries if _looks_like_events(entry))
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    return [f"{folder / name}: {_why_not(name)}" for name in found]
+    found = [entry for entry in zone.entries(folder) if _looks_like_events(entry)]
+    return [f"{zone.at(entry.path)}: {_why_not(entry.name)}" for entry in found]
 
 
-def _looks_like_events(entry: os.DirEntry[str]) -> bool:
+def _looks_like_events(entry: Entry) -> bool:
     name = entry.name
     if name[0] in "._":
         return False
-    if entry.is_dir():
+    if entry.kind == "folder":
         return name.endswith(".jsonl")
     return name.endswith(".gz") or (name.lower().endswith(".jsonl") and not is_event_file(name))
 
@@ -138,18 +131,16 @@ def _why_not(name: str) -> str:
 
 
 @contextmanager
-def text_of(spark: SparkSession, files: Sequence[EventFile]) -> Iterator[DataFrame]:
+def text_of(spark: SparkSession, zone: Storage, files: Sequence[EventFile]) -> Iterator[DataFrame]:
     """Give the lines of exactly these files, each read once under whatever name; to be used within the block.
 
     The rows have `value`, `_source_file` and `_source_modified_at`.
     """
-    with tempfile.TemporaryDirectory(prefix="cloudlake-") as folder:
-        sources: dict[str, tuple[str, datetime]] = {}
-        for number, file in enumerate(files):
-            name = f"{number}.jsonl"
-            (Path(folder) / name).symlink_to(file.place)
-            sources[name] = (file.path, file.modified_at)
-        text = spark.read.option("lineSep", "\n").text([f"{folder}/{name}" for name in sources])
+    with zone.under_plain_names([file.place for file in files], "jsonl") as names:
+        sources = {
+            name.rpartition("/")[2]: (file.path, file.modified_at) for name, file in zip(names, files, strict=True)
+        }
+        text = spark.read.option("lineSep", "\n").text(names)
         name_of = {name: path for name, (path, _) in sources.items()}
         micros = {name: str((at - _EPOCH) // timedelta(microseconds=1)) for name, (_, at) in sources.items()}
         link = F.col("_metadata.file_name")
@@ -164,12 +155,12 @@ def _looked_up(pairs: Mapping[str, str], key: Any) -> Any:
     return F.try_element_at(F.from_json(F.lit(json.dumps(dict(pairs))), "MAP<STRING, STRING>"), key)
 
 
-def split(files: Iterable[EventFile]) -> tuple[list[EventFile], dict[str, str]]:
+def split(zone: Storage, files: Iterable[EventFile]) -> tuple[list[EventFile], dict[str, str]]:
     """Return the files that can be read, with their hashes, and by path a warning for each that can't."""
     readable, warnings = [], {}
     for file in files:
         try:
-            readable.append(hashed(file))
+            readable.append(hashed(zone, file))
         except OSError as error:
             warnings[file.path] = (
                 f"{file.path}: it can't be read ({error.strerror}), so its events are not in; mend it, then it is taken"

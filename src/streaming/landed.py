@@ -13,9 +13,9 @@ from typing import Any
 
 from ..common.clock import now_utc
 from ..common.config import Config
+from ..common.names import LANDED
 from .event_files import EventFile, hashed
 
-LANDED = "ops.landed_files"
 SOURCE = "usage_events"
 _COLUMNS = ["source", "path", "sha256", "size_bytes", "modified_at", "bronze_version", "ingested_at"]
 _TOLERANCE = timedelta(days=1)
@@ -26,7 +26,7 @@ class LandedFiles:
     """The event files that bronze holds, by their path relative to the landing root."""
 
     def __init__(self, config: Config) -> None:
-        self._config = config
+        self._config, self._zone = config, config.landing_zone
         rows = config.lake.rows(LANDED, _COLUMNS, [("source", "=", SOURCE)])
         events = sorted(rows, key=lambda row: row["ingested_at"])
         self._rows: dict[str, dict[str, Any]] = {row["path"]: row for row in events}
@@ -99,7 +99,7 @@ class LandedFiles:
         """Return a file with its hash, without one where it can't be read; each state of a file is read once."""
         if file not in self._looked_at:
             try:
-                self._looked_at[file] = hashed(file)
+                self._looked_at[file] = hashed(self._zone, file)
             except OSError:
                 self._looked_at[file] = file
         return self._looked_at[file]

@@ -6,15 +6,13 @@ is behind. It is replaced at once, so a reader never sees half of it.
 
 from __future__ import annotations
 
-import json
 import os
 import socket
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime
-from pathlib import Path
+from datetime import datetime
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
@@ -29,13 +27,16 @@ from pyspark.sql.streaming.listener import (
 from ..common.clock import now_utc
 from ..common.config import Config
 from ..common.lake.tables import Lake
+from ..common.names import EVENTS as SILVER
+from ..common.names import RECONCILIATION
+from ..common.names import REFUSED_EVENTS as QUARANTINE
+from ..common.quality.outcomes import Outcomes
 from ..common.quality.quarantine import OPEN
 from .bronze_events import BronzeQuery
-from .counts import Counts
 from .event_files import EventFile, list_files, other_files
 from .isolation import STEP_FAILED
 from .landed import LandedFiles, is_likely
-from .silver_events import QUARANTINE, RECONCILIATION, SILVER, SilverQuery
+from .silver_events import SilverQuery
 
 PROGRESS = "ops.stream_progress"
 _FLUSH_SECONDS = 30.0
@@ -43,18 +44,17 @@ _WATCH_SECONDS = 60.0
 OUTCOMES = ("landed", "accepted", "quarantined", "duplicates")
 
 
-def run_folder(lake: Lake) -> Path:
-    """Return where the stream keeps its heartbeat, pid and log."""
-    return lake.root / "run"
+def run_file(name: str) -> str:
+    """Return where, below the lake's root, the stream keeps its heartbeat, pid or log."""
+    return f"run/{name}"
+
+
+_HEARTBEAT = run_file("stream.json")
 
 
 def heartbeat(lake: Lake) -> dict[str, Any]:
     """Return what the stream last said of itself ({} where none has run)."""
-    try:
-        found = json.loads((run_folder(lake) / "stream.json").read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    return lake.storage.read_state(_HEARTBEAT)
 
 
 def behind(
@@ -77,7 +77,7 @@ def behind(
 def lag(config: Config, now: datetime) -> tuple[int, float]:
     """Return how far the lake is behind the landing zone, from its tables: for when no stream runs."""
     done = config.lake.newest(RECONCILIATION, "to_version")  # of events alone: a file has no range
-    files = list_files(config.landing / config.stream.events.folder, config.landing)
+    files = list_files(config.landing_zone, config.stream.events.folder)
     return behind(
         files, LandedFiles(config).versions, -1 if done is None else done, now, config.stream.events.oldest_file
     )
@@ -85,9 +85,9 @@ def lag(config: Config, now: datetime) -> tuple[int, float]:
 
 def landing_warnings(config: Config, now: datetime) -> list[str]:
     """Return what is wrong with files of the landing folder, from the lake's tables: for when no stream runs."""
-    folder = config.landing / config.stream.events.folder
-    files, landed = list_files(folder, config.landing), LandedFiles(config)
-    return landed.changed(files) + landed.odd_times(files, now) + other_files(folder)
+    zone, folder = config.landing_zone, config.stream.events.folder
+    files, landed = list_files(zone, folder), LandedFiles(config)
+    return landed.changed(files) + landed.odd_times(files, now) + other_files(zone, folder)
 
 
 def kept_apart(config: Config) -> list[str]:
@@ -179,10 +179,10 @@ class Monitor(StreamingQueryListener):
         """Watch these queries from now on."""
         self._bronze, self._silver = bronze, silver
 
-    def take_totals(self) -> Counts:
+    def take_totals(self) -> Outcomes:
         """Return what the queries that died had counted; from then on they are no longer watched."""
         silver, self._bronze, self._silver = self._silver, None, None
-        return silver.totals if silver is not None else Counts()
+        return silver.totals if silver is not None else Outcomes()
 
     def event(self, name: str, error: str = "") -> None:
         """Note an event in the stream's life."""
@@ -267,11 +267,8 @@ class Monitor(StreamingQueryListener):
         self.state["warnings"] = warnings
 
     def _write(self, now: datetime) -> None:
-        path = run_folder(self._config.lake) / "stream.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft = path.with_suffix(".draft")
-        draft.write_text(json.dumps({**self.state, "at": now.isoformat(timespec="seconds")}), encoding="utf-8")
-        draft.replace(path)
+        state = {**self.state, "at": now.isoformat(timespec="seconds")}
+        self._config.lake.storage.keep_state(_HEARTBEAT, state, durable=False)
 
     def flush(self) -> None:
         """Append what was noted to ops.stream_progress."""
@@ -282,4 +279,4 @@ class Monitor(StreamingQueryListener):
 
     def _row(self, event: str, **known: Any) -> dict[str, Any]:
         behind_by = {name: self.state[name] for name in ("lag_files", "lag_seconds", "restarts")}
-        return {"run_id": self._run_id, "at": datetime.now(UTC), "event": event, **behind_by, **known}
+        return {"run_id": self._run_id, "at": now_utc(), "event": event, **behind_by, **known}

@@ -19,8 +19,9 @@ from pyspark.sql.streaming.query import StreamingQuery
 
 from ..common.config import Config, require_landing
 from ..common.errors import CloudlakeError, ConfigurationError
-from .bronze_events import BRONZE, BronzeQuery
-from .counts import Counts
+from ..common.names import BRONZE_EVENTS as BRONZE
+from ..common.quality.outcomes import Outcomes
+from .bronze_events import BronzeQuery
 from .monitor import Monitor
 from .silver_events import SilverQuery
 
@@ -30,7 +31,7 @@ _FOLLOWING = "500 milliseconds"
 
 
 @dataclass
-class StreamResult(Counts):
+class StreamResult(Outcomes):
     """What a stretch of stream did; load_id is the largest that silver holds, None where it holds nothing."""
 
     micro_batches: int = 0
@@ -114,7 +115,7 @@ def run_continuously(
     _require_landing(config)
     session = cache(session)
     bronze = BronzeQuery(session, config, run_id)
-    bronze.folder.mkdir(parents=True, exist_ok=True)
+    config.landing_zone.make_folder(bronze.folder)
     silver = SilverQuery(session, config, run_id)
     interval = f"{config.stream.trigger.interval_seconds} seconds"
     ending = threading.Event()
@@ -142,7 +143,7 @@ def run_continuously(
 
 
 def _require_landing(config: Config) -> None:
-    require_landing(config.landing)
+    require_landing(config)
     name = str(config.landing)
     if ":" in name and set(name) & set("*?[]{}\\"):
         raise ConfigurationError(
@@ -171,7 +172,7 @@ def _start(job: BronzeQuery | SilverQuery, stop: threading.Event, **trigger: Any
             raise
 
     writer = job.stream().writeStream.foreachBatch(take).queryName(job.checkpoint.job)
-    writer = writer.option("checkpointLocation", str(job.checkpoint.folder))
+    writer = writer.option("checkpointLocation", job.checkpoint.place)
     return writer.trigger(**trigger).start()
 
 

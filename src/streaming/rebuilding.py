@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -13,16 +12,17 @@ from ..common.errors import CloudlakeError
 from ..common.lake.books import Finding
 from ..common.lake.duck import connected
 from ..common.live import BATCH_VIEW
+from ..common.names import BRONZE_EVENTS as BRONZE
+from ..common.names import EVENTS as SILVER
+from ..common.names import INCREMENTS, LANDED, RECONCILIATION
+from ..common.names import REFUSED_EVENTS as QUARANTINE
 from ..common.publication import published
 from ..common.quality import quarantine
 from ..common.usage.sums import increments_where
-from .bronze_events import BRONZE
 from .bronze_events import JOB as BRONZE_JOB
-from .checkpoints import LOADS_PER_GENERATION, Checkpoint, checkpoint_folder
-from .counts import reconciliation_row
-from .silver_events import INCREMENTS, JOB, QUARANTINE, RECONCILIATION, SILVER
-
-LANDED = "ops.landed_files"
+from .checkpoints import LOADS_PER_GENERATION, checkpoint_folder, transaction_of
+from .counts import load_row
+from .silver_load import JOB
 
 
 def sum_again(config: Config, run_id: str) -> None:
@@ -41,7 +41,7 @@ def sum_again(config: Config, run_id: str) -> None:
         lake.replace_small(lake.read_small(INCREMENTS).slice(0, 0), contract, note={"cleared": run_id})
         return
     generation, batch_id = divmod(int(newest), LOADS_PER_GENERATION)
-    transaction = Checkpoint(lake.root, JOB, generation).transaction(batch_id)
+    transaction = transaction_of(JOB, generation, batch_id)
     with connected(events=lake.dataset(SILVER)) as connection:
         rows = connection.sql(increments_where(condition)).to_arrow_table()
     note = {"load_id": int(newest), "run_id": run_id}
@@ -57,7 +57,7 @@ def recount(config: Config) -> None:
     first = max((load for load, note in notes.items() if note.get("reload")), default=0)
     counted = {row["delivery"] for row in lake.rows(RECONCILIATION, ["delivery"], [("table", "=", SILVER)])}
     rows = [
-        reconciliation_row(SILVER, note, str(note["run_id"]), now_utc())
+        load_row(SILVER, note, str(note["run_id"]), now_utc())
         for load, note in sorted(notes.items())
         if load >= first and str(load) not in counted
     ]
@@ -83,7 +83,7 @@ def unread(config: Config, finding: Finding, run_id: str) -> Finding:
     gone = sorted(
         row["path"]
         for row in rows
-        if row["path"] not in held and row["size_bytes"] and not (config.landing / row["path"]).is_file()
+        if row["path"] not in held and row["size_bytes"] and not config.landing_zone.is_file(row["path"])
     )
     if gone:
         raise CloudlakeError(
@@ -95,7 +95,7 @@ def unread(config: Config, finding: Finding, run_id: str) -> Finding:
         lake.set_aside(BRONZE, run_id)
     if rows:
         lake.delete(LANDED, "source = 'usage_events'", {"unread": BRONZE})
-    shutil.rmtree(checkpoint_folder(lake, BRONZE_JOB), ignore_errors=True)
+    lake.storage.delete_folder(checkpoint_folder(BRONZE_JOB))
     lost = _opened_again(config, held, run_id)
     if not lost:
         return finding

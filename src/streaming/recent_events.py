@@ -6,16 +6,16 @@ refresh makes it right, and a micro-batch need not wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import date, timedelta
-from typing import Any
 
 from ..common import live
 from ..common.config import Config
-from ..common.lake.duck import connected
+from ..common.lake.duck import connected, view_files
+from ..common.lake.provenance import MadeFrom, Pins
+from ..common.names import EVENTS
 
 RECENT = "speed.recent_events"
-EVENTS, ORGS, RESOURCES = "silver.usage_events", "silver.customers_orgs", "silver.resources"
+ORGS, RESOURCES = "silver.customers_orgs", "silver.resources"
 
 _IN_FORCE = """
     {version}.effective_from <= event.event_time
@@ -56,10 +56,9 @@ LEFT JOIN resources AS resource ON resource.resource_id = event.resource_id AND 
 def refresh_recent_events(config: Config, run_id: str) -> bool:
     """Bring speed.recent_events to silver and its masters as they are now, in one commit; none where nothing is new."""
     lake, contract = config.lake, config.registry[RECENT]
-    pins = {name: lake.version(name) for name in (EVENTS, ORGS, RESOURCES)}
-    made_from = {"inputs": pins, "hours": config.stream.live.hours}
-    note: Mapping[str, Any] = lake.last_note(RECENT)
-    if all(note.get(key) == value for key, value in made_from.items()):
+    pins = Pins.of(lake, (EVENTS, ORGS, RESOURCES))
+    made_from = MadeFrom(pins.versions, {"hours": config.stream.live.hours})
+    if made_from.holds(lake.last_note(RECENT)):
         return False
     files = _recent_files(config, pins[EVENTS])
     if not files:
@@ -67,11 +66,11 @@ def refresh_recent_events(config: Config, run_id: str) -> bool:
     masters = {"orgs": ORGS, "resources": RESOURCES}
     views = {name: live.read_pinned(config, table, pins[table]) for name, table in masters.items()}
     with connected(**views) as connection:
-        connection.read_parquet(files, union_by_name=True).create_view("events")
+        view_files(connection, "events", files)
         sql = f"SELECT {', '.join(contract.columns)} FROM ({_RECENT.format(hours=config.stream.live.hours)})"
         rows = connection.sql(sql).to_arrow_reader(100_000)
         lake.create(contract)
-        lake.replace_small(rows, contract, note={**made_from, "run_id": run_id})
+        lake.replace_small(rows, contract, note={**made_from.note, "run_id": run_id})
     return True
 
 

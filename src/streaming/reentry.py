@@ -15,13 +15,15 @@ from pyspark.sql import functions as F
 
 from ..common.config import Config
 from ..common.faults import crash_point
+from ..common.names import BRONZE_EVENTS as BRONZE
+from ..common.names import EVENTS as SILVER
+from ..common.names import REFUSED_EVENTS as QUARANTINE
 from ..common.quality import quarantine
 from ..common.usage.events import read_events
-from .bronze_events import BRONZE
 from .classification import KEY
 from .isolation import STEP_FAILED, failing_lines, identity, may_be_of_a_line
 from .pipeline import run_once
-from .silver_events import QUARANTINE, SILVER, event_model
+from .silver_load import event_model
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ def damaged_logs(config: Config, tables: Iterable[str], now: datetime, *, thorou
 def _finding(config: Config, damage: Damage, stamp: str) -> Finding:
     lake, layer = config.lake, damage.table.partition(".")[0]
     if not damage.is_mendable:
-        path, aside = lake.path(damage.table), str(lake.root / "aside")
+        path, aside = lake.path(damage.table), lake.storage.at("aside")
         away = shlex.join(["mkdir", "-p", aside]) + " && " + shlex.join(["mv", path, f"{aside}/{damage.table}-{stamp}"])
         line = f"{away} && {BATCH}"
         means = f"{MEANS[layer]}; no version after it can be trusted, so the table is made anew"

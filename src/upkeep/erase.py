@@ -27,10 +27,10 @@ from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
 from ..common.lake import pruning
-from ..common.lake.duck import connected
+from ..common.lake.duck import connected, literal_path
 from ..common.lake.log import data_files, last_note
 from ..common.lake.small import noted, table_lock
-from ..common.lake.storage import for_duckdb, for_sql
+from ..common.lake.storage import for_sql
 from ..common.lake.tables import committing
 from ..common.scd2.memory import last_applied
 from . import traces
@@ -166,7 +166,7 @@ def _find(config: Config, user: str) -> _Person:
 
 def _select(config: Config, name: str, condition: str, **given: str) -> list[dict[str, Any]]:
     """Return the rows of a table that satisfy a condition, from its files: Arrow compares no text that delta-rs has changed."""
-    files = for_duckdb(data_files(DeltaTable(config.lake.path(name)), config.lake.path(name)))
+    files = [literal_path(file) for file in data_files(DeltaTable(config.lake.path(name)), config.lake.path(name))]
     if not files:
         return []
     with connected() as connection:

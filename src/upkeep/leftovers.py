@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from ..common.config import Config
-from ..common.quality.docs import INDEX, docs_folder
+from ..common.quality.docs import INDEX
 
 LOG_BYTES = 10 << 20
 """A stream's log that is longer is put aside and begun anew."""
@@ -25,7 +25,7 @@ def find_leftovers(config: Config, now: datetime) -> list[Path]:
         *_older(root / "run", "stream.log.*", now, kept.logs),
     ]
     known = {f"{name}.html" for name in config.registry.tables} | {INDEX}
-    found += [page for page in _older(docs_folder(config), "*.html", now, kept.reports) if page.name not in known]
+    found += [page for page in _older(root / "quality", "*.html", now, kept.reports) if page.name not in known]
     for folder in (root / "checkpoints", root / "ops", root / "run"):
         for pattern in ("**/*.tmp", "**/*.draft", "**/.*.tmp.crc"):
             found += [file for file in folder.glob(pattern) if _is_older(file, now - _HALF_WRITTEN)]

@@ -16,7 +16,8 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import SparkSession
 
 from ..common.config import Config
-from ..common.contracts.table import Table, memory_of
+from ..common.contracts.derived import memory_of
+from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean, explain_failure
 from ..common.faults import crash_point
 from ..common.lake import pruning

@@ -233,7 +233,8 @@ class Journal:
 
     def __init__(self, config: Config, run_id: str) -> None:
         self._settings = config.settings.lineage
-        self.path = config.lake.root / "lineage" / f"{run_id}.jsonl"
+        self._storage, self._path = config.lake.storage, f"lineage/{run_id}.jsonl"
+        self.path = self._storage.at(self._path)
         self._lock = threading.Lock()
         self._waiting: list[str] = []
         self._bell = threading.Event()
@@ -250,9 +251,8 @@ class Journal:
         with self._lock:
             if self._settings.file:
                 try:
-                    self.path.parent.mkdir(parents=True, exist_ok=True)
-                    with self.path.open("a", encoding="utf-8") as file:
-                        file.writelines(f"{line}\n" for line in lines)
+                    with self._storage.open_log(self._path) as file:
+                        file.write("".join(f"{line}\n" for line in lines).encode())
                 except OSError as error:
                     LOG.warning("%s: no lineage is written: %s", self.path, error.strerror)
             self._waiting += lines

@@ -32,15 +32,15 @@ def dead_processes(config: Config, record: Callable[[Holder], None]) -> list[Fin
                 clear_left_lock(lake, holder.lock)
                 return f"lock {holder.lock}: cleared, and run {holder.run_id} noted as interrupted"
 
-            where = str(lake.root / ".locks" / f"{holder.lock}.lock")
+            where = lake.storage.at(f".locks/{holder.lock}.lock")
             found.append(Finding("dead_lock", where, what, _HARMLESS, "cloudlake doctor --fix", mend=mend))
-    pid = lake.root / PID
-    if pid.exists() and not any(holder.alive and holder.lock == "stream" for holder in known):
+    pid = lake.storage.at(PID)
+    if lake.storage.is_file(PID) and not any(holder.alive and holder.lock == "stream" for holder in known):
 
         def remove() -> str:
-            pid.unlink(missing_ok=True)
+            lake.storage.delete(PID)
             return f"{pid}: removed"
 
         what = "no stream runs, and its pid file is still there"
-        found.append(Finding("dead_pid", str(pid), what, _HARMLESS, "cloudlake doctor --fix", mend=remove))
+        found.append(Finding("dead_pid", pid, what, _HARMLESS, "cloudlake doctor --fix", mend=remove))
     return found

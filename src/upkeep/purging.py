@@ -15,7 +15,8 @@ from ..common.contracts.schemas import arrow_schema
 from ..common.lake.duck import connected
 from ..common.lake.pruning import entries_of
 from ..common.lake.small import Revision
-from ..common.live import BATCH_VIEW, SPEED_VIEW
+from ..common.live import BATCH_VIEW
+from ..common.names import INCREMENTS
 from ..common.publication import publications
 from ..common.quality.quarantine import OPEN
 
@@ -44,7 +45,7 @@ def purge(config: Config, table: str, now: datetime, *, unread: int | None, dry_
         dry_run: only count them.
     """
     kept = config.settings.retention
-    if table == SPEED_VIEW:
+    if table == INCREMENTS:
         return _delete(config, table, _covered_increments(config), dry_run)
     if table == RECONCILIATION and kept.ops:
         return _fold_counts(config, now - timedelta(days=kept.ops), dry_run)
@@ -77,12 +78,12 @@ def _covered_increments(config: Config) -> str:
     Those of the newest load stay: that a load is there is told by them.
     """
     covered = min((one.load_id(BATCH_VIEW) for one in publications(config.lake)), default=0)
-    newest = config.lake.newest(SPEED_VIEW, "bucket_start")
+    newest = config.lake.newest(INCREMENTS, "bucket_start")
     if not covered or newest is None:
         return ""
     live = config.stream.live
     windows_from = newest - timedelta(hours=live.hours, minutes=2 * live.window_minutes)
-    last = config.lake.newest(SPEED_VIEW, "load_id")
+    last = config.lake.newest(INCREMENTS, "load_id")
     return f"load_id <= {covered} AND load_id < {last} AND bucket_start < {_literal(windows_from)}"
 
 

@@ -12,14 +12,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 from ..common.config import Config
 from ..common.errors import ConfigurationError, did_you_mean
 from ..common.lake.locks import Holder, holders
+from ..common.lake.storage import Storage
+from ..common.names import JOB_RUNS
 
-JOB_RUNS = "ops.job_runs"
 BATCH = "run"
 WHOLE = (BATCH, "stream", "maintain", "backfill", "erase")
 """Steps that stand for a whole run: a batch run's, under which its other steps are, and those of runs with one step."""
@@ -103,10 +103,9 @@ def recorded_run(config: Config, name: str) -> RunDetails:
     steps = [row for row in rows if row is not whole]
     steps.sort(key=lambda row: (row["started_at"] or datetime.max.replace(tzinfo=UTC), row["step"]))
     asked = _asked(rows)
-    report = lake.root / "reports" / f"{run_id}.json"
-    return RunDetails(
-        run, steps, _log(lake.root, run), str(report) if report.exists() else "", _resume(run, asked), asked
-    )
+    report, log = f"reports/{run_id}.json", _log(lake.storage, run)
+    log, report = (lake.storage.at(path) if path and lake.storage.is_file(path) else "" for path in (log, report))
+    return RunDetails(run, steps, log, report, _resume(run, asked), asked)
 
 
 def resume_line(config: Config, run: RecordedRun) -> str:
@@ -173,19 +172,17 @@ def _asked(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return dict(asked)
 
 
-def _log(root: Path, run: RecordedRun) -> str:
+def _log(storage: Storage, run: RecordedRun) -> str:
     """Return the log that a run wrote to: its own where a step failed, the stream's, or the night's; "" where there is none."""
-    own = root / "logs" / f"{run.run_id}.log"
-    if own.exists():
-        return str(own)
+    own = f"logs/{run.run_id}.log"
+    if storage.is_file(own):
+        return own
     if run.kind == "stream":
-        log = root / "run" / "stream.log"
-        return str(log) if log.exists() else ""
-    for log in sorted((root / "logs").glob("nightly-*.log"), reverse=True):
-        begun = _stamp(log.stem.removeprefix("nightly-"))
+        return "run/stream.log"
+    for log in reversed(storage.entries("logs")):
+        begun = _stamp(log.name.removeprefix("nightly-").removesuffix(".log"))
         if run.started_at is not None and begun is not None and begun <= run.started_at:
-            is_open_then = log.stat().st_mtime >= run.started_at.timestamp()
-            return str(log) if is_open_then else ""
+            return log.path if log.modified_seconds >= run.started_at.timestamp() else ""
     return ""
 
 

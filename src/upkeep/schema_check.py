@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from deltalake import DeltaTable
 
 from ..common.config import Config
+from ..common.contracts.derived import memory_of
 from ..common.contracts.schemas import delta_schema
-from ..common.contracts.table import Table, memory_of
+from ..common.contracts.table import Table
 from ..common.lake.duck import connected
 
 BATCH = "scripts/run_batch_pipeline.sh"
@@ -89,14 +90,14 @@ def _adding(path: str, table: Table, names: list[str]) -> str:
 
 def _compare_again(config: Config) -> str:
     """Return the line of a run that compares every table with its contract, also those that it has found well before."""
-    return f"rm -f {shlex.quote(str(config.lake.root / 'ops' / 'declared.json'))} && {BATCH}"
+    return f"rm -f {shlex.quote(config.lake.storage.at('ops/declared.json'))} && {BATCH}"
 
 
 def _anew(config: Config, table: Table) -> str:
     """Return the line that makes a table anew with the columns of its contract."""
     if table.layer in ("silver", "gold"):
         return f"{BATCH} --full-reload --jobs {table.short_name.removesuffix('__memory')}"
-    aside = str(config.lake.root / "aside")
+    aside = config.lake.storage.at("aside")
     away = shlex.join(["mv", config.lake.path(table.name), f"{aside}/{table.name}-undeclared"])
     return f"{shlex.join(['mkdir', '-p', aside])} && {away} && {BATCH}"
 

@@ -18,7 +18,6 @@ import pytest
 from cloudlake.alerts import judging
 from cloudlake.cli.main import main
 from cloudlake.common.config import Config
-from cloudlake.common.quality.docs import docs_folder
 from cloudlake.serving.dashboard.security import doors
 from cloudlake.serving.dashboard.server import Decisions, application
 from cloudlake.serving.publication import publish
@@ -35,7 +34,7 @@ def client(config: Config, **about: Any) -> TestClient:
         lambda alert, now: judging.acknowledge(config, alert, now),
         lambda alert, until, now: judging.silence(config, alert, None, None, until, now),
     )
-    app = application(config, doors(about.get("host", "127.0.0.1"), about.get("token")), decisions, docs_folder(config))
+    app = application(config, doors(about.get("host", "127.0.0.1"), about.get("token")), decisions)
     return TestClient(app, base_url=HERE, follow_redirects=False)
 
 

@@ -7,7 +7,8 @@ from decimal import Decimal
 from typing import Any
 
 from cloudlake.batch.gold import GIVEN, customers, marts_of, revenue, support, usage_marts
-from cloudlake.common.config import Definitions, load_config
+from cloudlake.common.config import load_config
+from cloudlake.common.settings.lake import Definitions
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 

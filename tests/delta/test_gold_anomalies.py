@@ -6,6 +6,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from typing import Any
 
+from cloudlake.alerts.rules import AnomalyTest
 from cloudlake.batch.gold import anomalies, mart_of
 from cloudlake.common.config import load_config
 from hand_made import table
@@ -105,6 +106,10 @@ def test_a_cost_is_an_anomaly_only_by_all_three_limits_over_its_own_past(spark: 
         assert [found[org][name] for name in judged] == [None] * len(judged), org
     assert (found["window"]["baseline_days"], found["window"]["expected_usd"]) == (7, 1)
     assert (found["newest"]["baseline_days"], found["newest"]["expected_usd"]) == (28, 1)
+    test = AnomalyTest.of(parameters("gold.cost_anomalies"))  # the stream's rule judges the same rows likewise
+    learned = [row for row in all_rows if row["expected_usd"] is not None]
+    told = {row: test.holds(row["cost_usd"], row["expected_usd"], row["mad_usd"]) for row in learned}
+    assert len(learned) > 10 and all(row["is_anomaly"] is is_told for row, is_told in told.items())
     even = found["even"]
     assert (even["expected_usd"], even["above_p99"]) == (Decimal("1.000002"), False)
     assert even["mad_usd"] == Decimal("0.01") and even["impact_usd"] == Decimal("-0.000002")

@@ -106,7 +106,8 @@ def run(config: Config, run_id: str = "20250831T020000Z-aaaaaa") -> tuple[list[d
     journal.write(story.step(StepEnd("publish", "failed", AT, later, error="it went wrong")))
     journal.write([story.ended(later, "failed", "it went wrong")])
     journal.close()
-    lines = journal.path.read_text().splitlines() if journal.path.exists() else []
+    written = Path(journal.path)
+    lines = written.read_text().splitlines() if written.exists() else []
     return [json.loads(line) for line in lines], journal
 
 

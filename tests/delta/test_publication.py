@@ -99,7 +99,7 @@ def test_what_is_in_force_stays_whole_where_writing_it_fails(
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as disk:
-        disk.setattr(f"cloudlake.common.publication.os.{failing}", full)
+        disk.setattr(f"cloudlake.common.lake.storage.os.{failing}", full)
         with pytest.raises(OSError, match="No space left"):
             publish(config, "run2")
     assert published(config.lake).run_id == "run1" and rows_seen(config) == {1}

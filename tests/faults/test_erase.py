@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from cloudlake.common.config import Config
-from cloudlake.common.contracts.table import memory_of
+from cloudlake.common.contracts.derived import memory_of
 from cloudlake.common.erasure import erased_in
 from flow import ROOT, cloudlake
 from live_lake import opened, version

@@ -128,15 +128,15 @@ def test_a_file_whose_content_was_replaced_is_told_and_one_that_was_touched_is_n
     folder = folder_of(config)
     for name in ("replaced.jsonl", "touched.jsonl", "kept.jsonl"):
         (folder / name).write_text("first\n")
-    files = list_files(folder, config.landing)
-    LandedFiles(config).note([hashed(file) for file in files], now_utc(), 1, "first", "job")
+    files = list_files(config.landing_zone, folder.name)
+    LandedFiles(config).note([hashed(config.landing_zone, file) for file in files], now_utc(), 1, "first", "job")
     assert LandedFiles(config).changed(files) == []
     change(folder / "replaced.jsonl", text)
     os.utime(folder / "touched.jsonl", (10**9, 10**9))
     (warning,) = stream_state(config, now_utc())["warnings"]
     assert warning.startswith("usage_events_stream/replaced.jsonl: ") and what in warning and "Rename it" in warning
     for _ in range(2):
-        (again,) = LandedFiles(config).changed(list_files(folder, config.landing), "watch", "job")
+        (again,) = LandedFiles(config).changed(list_files(config.landing_zone, folder.name), "watch", "job")
         assert again == warning
     noted = [row["path"] for row in config.lake.rows("ops.landed_files")]
     assert sorted(noted) == sorted([file.path for file in files] + ["usage_events_stream/touched.jsonl"]), (
@@ -149,10 +149,10 @@ def test_a_file_read_before_hashes_were_noted_is_told_where_its_time_has_changed
     folder = folder_of(config)
     for name in ("a.jsonl", "b.jsonl"):
         (folder / name).write_text("first\n")
-    files = list_files(folder, config.landing)
+    files = list_files(config.landing_zone, folder.name)
     LandedFiles(config).note(files, now_utc() - timedelta(days=1), 1, "first", "job")
     os.utime(folder / "b.jsonl", (10**9, 10**9))
-    (warning,) = LandedFiles(config).changed(list_files(folder, config.landing))
+    (warning,) = LandedFiles(config).changed(list_files(config.landing_zone, folder.name))
     assert "b.jsonl: it was written again at 2001-09-09" in warning
     told = LandedFiles(config).changed(list_files(folder, config.landing), "watch", "job")
     assert told[0] == warning and "a.jsonl: it was read before hashes were noted" in told[1]
@@ -178,7 +178,7 @@ def test_modification_times_far_off_are_told_and_the_wait_is_counted_from_the_ar
     for name, at in times.items():
         (folder / name).write_text("x\n")
         os.utime(folder / name, (at, at))
-    files, now, oldest = list_files(folder, config.landing), now_utc(), config.stream.events.oldest_file
+    files, now, oldest = list_files(config.landing_zone, folder.name), now_utc(), config.stream.events.oldest_file
     (warning,) = LandedFiles(config).odd_times(files, now)
     assert "before.jsonl: its modification time is 1901-" in warning and "3 file(s) in all" in warning
     odd = [file for file in files if "likely" not in file.path]

@@ -20,7 +20,6 @@ from axe_playwright_python.sync_playwright import Axe
 from cloudlake.alerts import judging
 from cloudlake.cli.main import main
 from cloudlake.common.config import Config
-from cloudlake.common.quality.docs import docs_folder
 from cloudlake.serving.dashboard import server
 from cloudlake.serving.dashboard.security import doors
 from cloudlake.serving.publication import publish
@@ -48,7 +47,7 @@ class Served:
             lambda alert, now: judging.acknowledge(config, alert, now),
             lambda alert, until, now: judging.silence(config, alert, None, None, until, now),
         )
-        app = server.application(config, doors("127.0.0.1", None), decisions, docs_folder(config))
+        app = server.application(config, doors("127.0.0.1", None), decisions)
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"http://127.0.0.1:{self.listener.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="error", timeout_graceful_shutdown=1))

@@ -9,12 +9,25 @@ from typing import Any
 
 import pytest
 from cloudlake.alerts import rules as alert_rules
-from cloudlake.alerts.rules import DayCost, Finding, Load, Refused, WindowPeak, alert_id, settle, undelivered
-from cloudlake.common.config import Live, load_config
+from cloudlake.alerts.rules import (
+    AnomalyTest,
+    DayCost,
+    Finding,
+    Load,
+    Refused,
+    WindowPeak,
+    alert_id,
+    settle,
+    undelivered,
+)
+from cloudlake.common.config import load_config
 from cloudlake.common.receivers import Notifications
+from cloudlake.common.settings.stream import Live
 
 ROOT = Path(__file__).resolve().parents[2]
-RULES = load_config(str(ROOT / "conf")).stream.alerts.rules
+CONFIG = load_config(str(ROOT / "conf"))
+RULES = CONFIG.stream.alerts.rules
+TEST = AnomalyTest.of(CONFIG.registry["gold.cost_anomalies"].parameters)
 DAY = date(2025, 8, 31)
 NOON = datetime(2025, 8, 31, 12, tzinfo=UTC)
 
@@ -54,13 +67,14 @@ def usd(text: str) -> Decimal:
         ("-5", "-20", "0.01", True),  # a credit that shrank by 15
         ("500", None, None, False),  # without history: a fixed limit
         ("500.000001", None, None, True),
+        ("500.000001", "10", None, True),  # half a baseline is none
     ],
 )
 def test_a_date_is_judged_as_gold_judges_it_or_by_a_fixed_limit(
     cost: str, expected: str | None, mad: str | None, is_found: bool
 ) -> None:
     day = DayCost("o", "genai", DAY, usd(cost), usd(expected) if expected else None, usd(mad) if mad else None)
-    found = list(alert_rules.daily_cost([day], RULES.daily_cost))
+    found = list(alert_rules.daily_cost([day], RULES.daily_cost, TEST))
     assert bool(found) is is_found
     if found:
         assert (found[0].org_id, found[0].service, found[0].date) == ("o", "genai", DAY)

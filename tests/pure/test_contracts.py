@@ -10,11 +10,12 @@ from cloudlake.batch.gold import marts_of
 from cloudlake.cli import dictionary as dictionary_page
 from cloudlake.cli import queries_page
 from cloudlake.common.config import load_config
-from cloudlake.common.contracts.loading import load_registry
+from cloudlake.common.contracts.loading import load_registry, read_yaml
 from cloudlake.common.contracts.schemas import arrow_schema, delta_schema, spark_schema
 from cloudlake.common.contracts.table import Registry
 from cloudlake.common.contracts.types import parse_type
 from cloudlake.common.errors import ConfigurationError
+from cloudlake.common.usage.sums import TOTALS
 from cloudlake.serving.queries import load_queries
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -237,3 +238,16 @@ def test_what_a_version_calls_otherwise_is_checked_when_it_is_loaded(conf: Path)
     edit(conf, "streaming.yaml", "times: 10}", "times: 3}")
     with pytest.raises(ConfigurationError, match="3 is no power of ten"):
         load_config(str(conf))
+
+
+def test_the_measures_are_declared_once_as_they_are_summed(registry: Registry, conf: Path) -> None:
+    declared = read_yaml(ROOT / "conf" / "measures.yaml")
+    assert {name: kind for name, (_, kind) in TOTALS.items()} == {name: body["type"] for name, body in declared.items()}
+    assert list(declared) == list(TOTALS)
+    having = [name for name, table in registry.tables.items() if declared.keys() <= table.columns.keys()]
+    assert len(having) >= 7 and "speed.usage_increments" in having and "serving.usage_windows" in having
+    edit(conf, "measures.yaml", "description: Number of events", "description: How many")
+    reworded = load_registry(conf)
+    assert all(reworded[name].columns["events"].description == "How many" for name in having)
+    edit(conf, "streaming.yaml", "measures: true", "measures: 10")
+    assert any("usage_increments.measures" in fault for fault in faults(conf))

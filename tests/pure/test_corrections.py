@@ -9,7 +9,7 @@ import pytest
 from cloudlake.cli.corrected_files import read_corrected
 from cloudlake.common.config import load_config
 from cloudlake.common.errors import ConfigurationError
-from cloudlake.common.publication import publication_file
+from cloudlake.common.publication import PUBLISHED
 from cloudlake.runs.batch_steps import EVENTS
 from cloudlake.runs.reentry import _as_cells, jobs_behind
 
@@ -77,5 +77,5 @@ def test_a_replay_builds_no_marts_where_none_was_ever_published(tmp_path: Path) 
     masters = jobs_behind(config, ["silver.customers_orgs", EVENTS])
     assert "silver.customers_orgs" in masters and "silver.users" in masters
     publication = {"run_id": "r", "published_at": "2025-09-01T00:00:00+00:00", "tables": {}}
-    publication_file(config.lake).write_text(json.dumps(publication))
+    (config.lake.root / PUBLISHED).write_text(json.dumps(publication))
     assert jobs_behind(config, [EVENTS]) == ("gold", "serving")

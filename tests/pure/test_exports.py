@@ -93,6 +93,10 @@ REFUSED = {
 }  # fmt: skip
 
 
+def test_a_cell_of_several_lines_is_one_record_also_where_no_column_is_a_key() -> None:
+    assert count_records(b'a,b\n1,"x\n2,y"\n') == 2
+
+
 @pytest.mark.parametrize("kind", REFUSED)
 def test_a_file_whose_rows_or_columns_can_not_be_told_is_refused_and_says_where(kind: str, surveys: Table) -> None:
     content, reason = REFUSED[kind]

@@ -76,8 +76,8 @@ def test_each_file_is_told_with_what_a_run_would_do_with_it_and_nothing_is_writt
 
 def test_what_was_taken_is_told_so_until_it_changes(config: Config, capsys: pytest.CaptureFixture[str]) -> None:
     ingestion.ingest(config, config.registry["bronze.users"], now=NOW, run_id="r1")
-    (first, second) = list_files(config.landing / EVENTS, config.landing)
-    LandedFiles(config).note([hashed(first), hashed(second)], datetime.now(UTC) + timedelta(minutes=1), 0, "r1", "stream")
+    (first, second) = list_files(config.landing_zone, EVENTS)
+    LandedFiles(config).note([hashed(config.landing_zone, first), hashed(config.landing_zone, second)], datetime.now(UTC) + timedelta(minutes=1), 0, "r1", "stream")
     _, told = checked(config, capsys)
     assert told["users.csv"]["state"] == "taken"
     assert told[f"{EVENTS}: 2 file(s)"]["state"] == "taken" and told[f"{EVENTS}: 2 file(s)"]["told"] == ""

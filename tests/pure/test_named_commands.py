@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cloudlake.cli.arguments import Parser
 from cloudlake.cli.main import build_parser
 from cloudlake.common.clock import spoken_age
 from flow import ROOT
@@ -26,11 +27,14 @@ NO_COMMAND = {"# cloudlake nightly: ", "cloudlake alerts run"}
 """Where a word after the name is no command: the mark of the entry in the crontab, and a sentence about where commands run."""
 
 
-def parsers() -> dict[str, argparse.ArgumentParser]:
-    return verbs_of(build_parser())
+def parsers() -> dict[str, Parser]:
+    found = verbs_of(build_parser())
+    for one in found.values():
+        one.prepare(["--conf", str(ROOT / "conf")])  # the filters of the named queries
+    return found
 
 
-def verbs_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+def verbs_of(parser: argparse.ArgumentParser) -> dict[str, Parser]:
     found = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
     return {name: one for action in found for name, one in action.choices.items()}
 

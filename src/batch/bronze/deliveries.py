@@ -6,7 +6,7 @@ Pending is what ops.landed_files holds and ops.reconciliation does not; telling 
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -20,6 +20,8 @@ from ...common.config import Config
 from ...common.contracts.table import Table
 from ...common.erasure import REASON, erased_in
 from ...common.errors import QualityGateError
+from ...common.names import LANDED, RECONCILIATION
+from ...common.quality.outcomes import Outcomes, reconciliation_row
 from ...common.quality.quarantine import ENTRY
 
 DELIVERY = "concat_ws('@', _source_file, _source_sha256, _run_id)"
@@ -73,7 +75,7 @@ class Delivery:
 def landed_deliveries(config: Config, table: Table) -> list[Delivery]:
     """Return every ingested file of a source, oldest snapshot first, of one snapshot time the one ingested first."""
     mine = config.lake.rows(
-        "ops.landed_files", filters=[("source", "=", table.short_name), ("status", "=", "ingested")]
+        LANDED, filters=[("source", "=", table.short_name), ("status", "=", "ingested")]
     )
     taken = erased_in(config, table.short_name).rows
 
@@ -89,7 +91,7 @@ def landed_deliveries(config: Config, table: Table) -> list[Delivery]:
 
 def pending_deliveries(config: Config, table: Table, full_reload: bool) -> list[Delivery]:
     """Return the ingested files that the silver table has not accounted for yet, oldest snapshot first."""
-    counted = config.lake.rows("ops.reconciliation", ["delivery"], [("table", "=", table.name)])
+    counted = config.lake.rows(RECONCILIATION, ["delivery"], [("table", "=", table.name)])
     done = set() if full_reload else {row["delivery"] for row in counted}
     return [delivery for delivery in landed_deliveries(config, table) if delivery.id not in done]
 
@@ -158,12 +160,18 @@ def account(config: Config, table: Table, deliveries: Sequence[Delivery], now: d
     """
     rows: list[dict[str, Any]] = []
     for delivery in deliveries:
-        seen = sum(delivery.outcomes.values())
-        landed = seen if delivery.landed is None else delivery.landed
-        accepted = delivery.outcomes["accepted"]
-        if seen != landed:
+        seen, accepted = sum(delivery.outcomes.values()), delivery.outcomes["accepted"]
+        went = Outcomes(
+            seen if delivery.landed is None else delivery.landed,
+            accepted,
+            delivery.outcomes["quarantined"],
+            delivery.outcomes["duplicate"],
+            dict(delivery.reasons),
+            dict(delivery.flags),
+        )
+        if not went.hold:
             raise QualityGateError(
-                f"{table.name}: {delivery.path}: {landed} rows landed, but {dict(delivery.outcomes)} were accounted for; "
+                f"{table.name}: {delivery.path}: {went.landed} rows landed, but {dict(delivery.outcomes)} were accounted for; "
                 f"bronze.{table.short_name} does not hold what was written to it. Nothing of "
                 "it was taken to silver; put the table back as it was, then run scripts/run_batch_pipeline.sh"
             )
@@ -171,22 +179,5 @@ def account(config: Config, table: Table, deliveries: Sequence[Delivery], now: d
             raise QualityGateError(
                 f"{table.name}: {delivery.path}: {accepted} accepted rows, but {dict(delivery.splits)} were accounted for"
             )
-        counts: dict[str, Any] = defaultdict(int, delivery.splits)
-        rows.append(
-            {
-                "table": table.name,
-                "delivery": delivery.id,
-                "run_id": run_id,
-                "counted_at": now,
-                "landed": landed,
-                "accepted": accepted,
-                "quarantined": delivery.outcomes["quarantined"],
-                "duplicates": delivery.outcomes["duplicate"],
-                **{split: counts[split] for split in ("inserted", "changed", "unchanged", "superseded")},
-                "reasons": json.dumps(delivery.reasons, sort_keys=True),
-                "flags": json.dumps(delivery.flags, sort_keys=True),
-                "from_version": None,
-                "to_version": None,
-            }
-        )
-    config.lake.append_small(rows, config.registry["ops.reconciliation"], {"run_id": run_id})
+        rows.append(reconciliation_row(table.name, delivery.id, run_id, now, went, splits=delivery.splits))
+    config.lake.append_small(rows, config.registry[RECONCILIATION], {"run_id": run_id})

@@ -15,16 +15,17 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from ...common.config import Config, Times
+from ...common.config import Config, require_landing
 from ...common.contracts.table import Table
 from ...common.erasure import NOBODY, REASON, Erased, erased_in
 from ...common.errors import CloudlakeError
 from ...common.faults import crash_point
+from ...common.names import LANDED
+from ...common.settings.lake import Times
 from ...common.steps import Expected, StepResult
 from .dialects import kinds_of
 from .exports import Export, read_export
@@ -56,21 +57,22 @@ class LandedFile:
 
 
 def snapshot_time(
-    path: Path, landing: Path, modified: datetime, given: datetime | None, times: Times, now: datetime
+    path: str, modified: datetime, given: datetime | None, times: Times, now: datetime
 ) -> tuple[datetime | None, str]:
     """Return the time that an export speaks of, or why none can be told.
 
     It is the date of its dated folder at 00:00 UTC, else the one given, else its modification time.
     """
-    if path.parent == landing:
+    folder = path.rpartition("/")[0]
+    if not folder:
         at, source = given or modified, "--snapshot-at" if given else "its modification time"
     else:
-        source = f"its folder {shown(path.parent, landing)}"
+        source = f"its folder {shown(folder)}"
         try:
-            at = datetime.strptime(path.parent.name, "%Y-%m-%d").replace(tzinfo=UTC)
+            at = datetime.strptime(folder, "%Y-%m-%d").replace(tzinfo=UTC)
         except ValueError:
             return None, f"{source} is no date; name the folder YYYY-MM-DD"
-        if not _DATED.fullmatch(path.parent.name):
+        if not _DATED.fullmatch(folder):
             return None, f"{source} is no date; name the folder YYYY-MM-DD"
     if at.date() < times.earliest:
         return None, f"{source} dates it before {times.earliest} (times.earliest in conf/lake.yaml)"
@@ -81,19 +83,19 @@ def snapshot_time(
 
 
 def identify(
-    config: Config, table: Table, path: Path, snapshot_at: datetime | None, now: datetime
+    config: Config, table: Table, path: str, snapshot_at: datetime | None, now: datetime
 ) -> tuple[LandedFile, bytes]:
     """Return a file as far as it is known unread, with its bytes; `reason` where it can't be dated or opened."""
+    zone = config.landing_zone
     try:
-        stat, content, reason = path.stat(), path.read_bytes(), ""
-        seconds = stat.st_mtime
+        entry, content, reason = zone.look(path), zone.read(path), ""
     except OSError as error:
-        content, reason, seconds = b"", f"the file can't be read: {error.strerror}", now.timestamp()
-    modified = time_of(seconds)
-    at, undated = snapshot_time(path, config.landing, modified, snapshot_at, config.settings.times, now)
+        entry, content, reason = None, b"", f"the file can't be read: {error.strerror}"
+    modified = time_of(entry.modified_seconds) if entry else now
+    at, undated = snapshot_time(path, modified, snapshot_at, config.settings.times, now)
     file = LandedFile(
         table.short_name,
-        shown(path, config.landing),
+        shown(path),
         hashlib.sha256(content).hexdigest(),
         len(content),
         modified,
@@ -165,7 +167,7 @@ def registry_rows(config: Config, table: Table) -> list[dict[str, Any]]:
 
     Bronze commits name their files, so files that bronze holds and the registry does not are noted here.
     """
-    registry = config.registry["ops.landed_files"]
+    registry = config.registry[LANDED]
     rows = config.lake.rows(registry.name, filters=[("source", "=", table.short_name)])
     noted = max((row["bronze_version"] for row in rows if row["bronze_version"] is not None), default=-1)
     lost: list[dict[str, Any]] = []
@@ -186,7 +188,7 @@ def require_deliveries(config: Config, tables: Iterable[Table], snapshot_at: dat
     Raises:
         CloudlakeError: naming every source that has not, and what of the others can't be read.
     """
-    ingested = config.lake.rows("ops.landed_files", ["source"], [("status", "=", "ingested")])
+    ingested = config.lake.rows(LANDED, ["source"], [("status", "=", "ingested")])
     known = {row["source"] for row in ingested}
     missing: list[str] = []
     unreadable: list[str] = []
@@ -195,9 +197,9 @@ def require_deliveries(config: Config, tables: Iterable[Table], snapshot_at: dat
             continue
         found = [file for file, _ in _examined(config, table, [], snapshot_at, now)]
         if not found:
-            missing.append(f"{config.landing / str(table.file)}: missing, and no dated folder holds one either")
+            missing.append(f"{config.landing_zone.at(str(table.file))}: missing, and no dated folder holds one either")
         elif all(file.reason for file in found):
-            unreadable.extend(f"{config.landing / file.path}: {file.reason}" for file in found)
+            unreadable.extend(f"{config.landing_zone.at(file.path)}: {file.reason}" for file in found)
     if missing:
         remedy = "Put the exports there, or name another landing folder with --landing. Nothing was started."
         raise CloudlakeError("\n".join([*missing, *unreadable, remedy]))
@@ -227,7 +229,8 @@ def _examined(
     last = {row["path"]: row for row in sorted(known, key=lambda row: row["ingested_at"])}
     held = config.lake.column_names(table.name)
     found = []
-    for path in find_files(config.landing, table):
+    require_landing(config)
+    for path in find_files(config.landing_zone, table):
         file, content = identify(config, table, path, snapshot_at, now)
         before = last.get(file.path)
         if before is not None and before["sha256"] == file.sha256 and not _may_differ_now(before, table):
@@ -264,7 +267,7 @@ def ingest(
     files = new_files(config, table, known, snapshot_at, now)
     if not files:
         _require_one(table, known)
-        return StepResult(skipped=True, message="; ".join(["nothing new", *passed_over(config.landing, table)]))
+        return StepResult(skipped=True, message="; ".join(["nothing new", *passed_over(config.landing_zone, table)]))
     good, bad = [f for f in files if not f.reason], [f for f in files if f.reason]
     config.lake.create(table)
     erased = erased_in(config, table.short_name)
@@ -278,14 +281,14 @@ def ingest(
         version = config.lake.version(table.name)
         for note in ingested:
             note["bronze_version"] = version
-    config.lake.append_small(notes, config.registry["ops.landed_files"], {"run_id": run_id})
+    config.lake.append_small(notes, config.registry[LANDED], {"run_id": run_id})
     if not good:
         _require_one(table, [*known, *notes])
     landed = sum(note["rows"] or 0 for note in notes)
     return StepResult(
         landed,
         landed,
-        message="; ".join(filter(None, [remarks(good, table), *passed_over(config.landing, table)])),
+        message="; ".join(filter(None, [remarks(good, table), *passed_over(config.landing_zone, table)])),
         fault=_refusal(bad) if bad else "",
         detail={"files": [file.path for file in good], "refused": [file.path for file in bad]},
     )
@@ -368,7 +371,7 @@ def looked_at(
     config: Config, table: Table, snapshot_at: datetime | None, now: datetime
 ) -> tuple[list[tuple[LandedFile, bool]], bool]:
     """Return each delivery of a source, opened where it may be new, and whether it is; and whether one was ever taken."""
-    known = config.lake.rows("ops.landed_files", filters=[("source", "=", table.short_name)])
+    known = config.lake.rows(LANDED, filters=[("source", "=", table.short_name)])
     return _examined(config, table, known, snapshot_at, now), any(row["status"] == "ingested" for row in known)
 
 

@@ -2,48 +2,46 @@
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 
 from ...common.contracts.table import Table
-from ...common.errors import ConfigurationError
+from ...common.lake.storage import Storage
 
 LIKE_A_DATE = re.compile(r"\d{4}[-_. ]?\d{1,2}[-_. ]?\d{1,2}")
 """A folder whose name begins so is meant as the date of a snapshot."""
 
 
-def find_files(landing: Path, table: Table) -> list[Path]:
+def find_files(zone: Storage, table: Table) -> list[str]:
     """Return the deliveries of a source: those in folders that are dated, or meant to be, by name; then the flat file."""
-    if not landing.is_dir():
-        raise ConfigurationError(
-            f"{landing}: there is no such landing folder; name it with --landing, or make one with "
-            f"scripts/generate_landing_data.py --out {landing}"
-        )
-    return [place for folder in folders_in(landing) for name in _names(table) if (place := folder / name).is_file()]
+    paths = (below(folder, name) for folder in folders_in(zone) for name in _names(table))
+    return [path for path in paths if zone.is_file(path)]
 
 
-def folders_in(landing: Path) -> list[Path]:
-    """Return the folders in which deliveries lie: those that are dated, or meant to be, by name; then the landing zone itself."""
-    return [*sorted(f for f in landing.iterdir() if f.is_dir() and LIKE_A_DATE.match(f.name)), landing]
+def folders_in(zone: Storage) -> list[str]:
+    """Return the folders in which deliveries lie: those that are dated, or meant to be, by name; then "", the landing zone itself."""
+    return [*(e.path for e in zone.entries() if e.kind == "folder" and LIKE_A_DATE.match(e.name)), ""]
+
+
+def below(folder: str, name: str) -> str:
+    """Return the path of what lies in a folder under a name."""
+    return f"{folder}/{name}" if folder else name
 
 
 def _names(table: Table) -> list[str]:
     return [str(table.file), f"{table.file}.gz"]
 
 
-def passed_over(landing: Path, table: Table) -> list[str]:
+def passed_over(zone: Storage, table: Table) -> list[str]:
     """Say which files a person may take for deliveries of a source, though none of them is read: `Users.csv`, `users (1).csv`."""
     stem = re.escape(str(table.file).removesuffix(".csv"))
     alike = re.compile(rf"{stem}(?:[^a-z0-9_].*)?[.](?:csv|gz|zip|tsv|txt|xlsx?)", re.IGNORECASE | re.DOTALL)
     found = []
-    for folder in folders_in(landing):
-        for name in sorted(os.listdir(folder)):
-            if name in _names(table) and not (folder / name).is_file():
-                found.append(f"{shown(folder / name, landing)} is no file, so it is not read")
-            elif name not in _names(table) and alike.fullmatch(name):
-                found.append(f"{shown(folder / name, landing)} is not read: the file of this source is called {table.file}")
+    for entry in (entry for folder in folders_in(zone) for entry in zone.entries(folder)):
+        if entry.name in _names(table) and entry.kind != "file":
+            found.append(f"{shown(entry.path)} is no file, so it is not read")
+        elif entry.name not in _names(table) and alike.fullmatch(entry.name):
+            found.append(f"{shown(entry.path)} is not read: the file of this source is called {table.file}")
     return found
 
 
@@ -55,7 +53,7 @@ def time_of(seconds: float) -> datetime:
         return datetime(9999, 12, 31, tzinfo=UTC)
 
 
-def shown(place: Path, landing: Path) -> str:
-    """Return a path relative to the landing root as tables and messages have it: what is no UTF-8, or no sign, as \\xNN."""
-    text = os.fsencode(place.relative_to(landing).as_posix()).decode("utf-8", "backslashreplace")
+def shown(path: str) -> str:
+    """Return a path below the landing root as tables and messages have it: what is no UTF-8, or no sign, as \\xNN."""
+    text = path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)

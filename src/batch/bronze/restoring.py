@@ -18,11 +18,11 @@ from ...common.erasure import erased_in
 from ...common.errors import CloudlakeError
 from ...common.lake.books import NEW, Books, Finding
 from ...common.lake.small import Revision
+from ...common.names import LANDED
 from ...common.quality.quarantine import ENTRY
 from .dialects import kinds_of
 from .ingestion import LandedFile, identify, most_unpacked, opened, registry_rows, stamped
 
-LANDED = "ops.landed_files"
 _KEY = ("_source_file", "_source_sha256", "_run_id")
 
 
@@ -70,8 +70,8 @@ def _held(config: Config, table: Table) -> set[tuple[str, str, str]]:
 
 def _landed(config: Config, table: Table, row: Mapping[str, Any]) -> LandedFile | None:
     """Return the landed file of a delivery as it was, None where the landing zone has it no more."""
-    path = config.landing / row["path"]
-    if row["path"].startswith(ENTRY) or not path.is_file():
+    path = row["path"]
+    if path.startswith(ENTRY) or not config.landing_zone.is_file(path):
         return None
     file, content = identify(config, table, path, row["snapshot_at"], row["ingested_at"])
     if file.sha256 != row["sha256"]:

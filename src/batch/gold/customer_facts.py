@@ -14,7 +14,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from ...common.scd2 import as_of as in_force
+from ...common.scd2.reading import as_of as in_force
 from .definitions import IS_CURRENT, quotient
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
-from ...common.scd2 import history_of
+from ...common.scd2.words import history_of
 
 ATTRIBUTES = (
     "org_name",

@@ -12,7 +12,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from ...common.scd2 import join_as_of
+from ...common.scd2.reading import join_as_of
 from .definitions import IS_CURRENT, month_of, quotient
 
 USAGE, UNMEASURED = "metered-usage", "metered-adjustment"

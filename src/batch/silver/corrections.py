@@ -18,6 +18,7 @@ from pyspark.sql import functions as F
 from ...common.config import Config
 from ...common.contracts.table import Table
 from ...common.faults import crash_point
+from ...common.names import LANDED
 from ...common.quality import quarantine
 from ..bronze.deliveries import DELIVERY, landed_deliveries, payload_of
 from ..bronze.ingestion import registry_rows
@@ -77,7 +78,7 @@ def corrected_rows(
         run_id: the run.
     """
     refused = {row["quarantine_id"]: row for row in config.lake.rows(f"quarantine.{table.short_name}")}
-    files = {(row["path"], row["sha256"]): row for row in config.lake.rows("ops.landed_files")}
+    files = {(row["path"], row["sha256"]): row for row in config.lake.rows(LANDED)}
     bronze = config.lake.read(spark, f"bronze.{table.short_name}")
     source = [name for name in bronze.columns if not name.startswith("_")]
     rows = []
@@ -135,7 +136,7 @@ def enter(config: Config, table: Table, rows: DataFrame, now: datetime, run_id: 
     version = config.lake.version(bronze.name)
     config.lake.append_small(
         [{**note, "bronze_version": version} for note in notes],
-        config.registry["ops.landed_files"],
+        config.registry[LANDED],
         {"run_id": run_id},
     )
 

@@ -11,8 +11,9 @@ from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
 from ...common.config import Config
+from ...common.contracts.derived import memory_of
 from ...common.contracts.schemas import spark_schema
-from ...common.contracts.table import Table, memory_of
+from ...common.contracts.table import Table
 from ...common.lake.storage import for_sql
 from ...common.lake.tables import committing, read_path
 from ...common.quality import gates

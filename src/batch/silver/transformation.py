@@ -17,6 +17,7 @@ from ...common.config import Config
 from ...common.contracts.table import Table
 from ...common.errors import CloudlakeError
 from ...common.faults import crash_point
+from ...common.names import LANDED
 from ...common.quality import gates, quarantine
 from ...common.quality import rows as quality
 from ...common.session import Sessions
@@ -31,8 +32,7 @@ from ..bronze.deliveries import (
     pending_deliveries,
     read_deliveries,
 )
-from . import isolation
-from . import rejudging as replays
+from . import isolation, rejudging
 from .history import write_history
 from .subjects import SUBJECTS, Subject, given
 from .upsert import write_records
@@ -43,7 +43,7 @@ def describe(config: Config, table: Table, full_reload: bool, expected: Expected
     will_land = f"bronze.{table.short_name}" in expected
     if will_land or full_reload:
         expected[table.name] = None
-    if not config.lake.exists("ops.landed_files"):
+    if not config.lake.exists(LANDED):
         return "takes every delivery that bronze ingests"
     pending = pending_deliveries(config, table, full_reload)
     named = ", ".join(delivery.path for delivery in pending[:5]) + (" …" if pending[5:] else "")
@@ -165,7 +165,7 @@ def _tell(
         crash_point("after_silver_write")
         account(config, table, deliveries, now, run_id)
         if settles:
-            replays.settle(spark, config, table, rows, now, run_id)
+            rejudging.settle(spark, config, table, rows, now, run_id)
         return retyped
     finally:
         rows.unpersist()
@@ -195,12 +195,12 @@ def transform(
     if table.history.kind != "scd2":
         config.lake.create(table)
     pending = {delivery.id for delivery in pending_deliveries(config, table, full_reload)}
-    back = replays.healed(config, table) | set(replayed)
+    back = rejudging.healed(config, table) | set(replayed)
     if not pending and not back:
         return StepResult(skipped=True, message="nothing new")
     spark = sessions()
-    again = replays.deliveries_holding(spark, config, table, back) if back else set()
-    deliveries = replays.with_their_snapshots(table, landed_deliveries(config, table), pending, again)
+    again = rejudging.deliveries_holding(spark, config, table, back) if back else set()
+    deliveries = rejudging.with_their_snapshots(table, landed_deliveries(config, table), pending, again)
     if not deliveries:
         return StepResult(skipped=True, message="nothing new")
     landed = read_deliveries(spark, config, table, deliveries)
@@ -222,6 +222,12 @@ def transform(
         is_culprit = isolation.place(landed).isin(culprits)
         rest = judge(landed.where(~is_culprit))
         retyped = tell(rest.unionByName(isolation.kept_apart(landed.where(is_culprit), rest)))
+    return _result(deliveries, retyped, fault)
+
+
+def _result(
+    deliveries: Sequence[Delivery], retyped: Mapping[str, Mapping[str, int]], fault: str
+) -> StepResult:
     total = sum((delivery.outcomes for delivery in deliveries), Counter())
     splits = sum((delivery.splits for delivery in deliveries), Counter())
     return StepResult(

@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from ..errors import ConfigurationError, did_you_mean
+from .derived import quarantine_of
 from .dialect import Dialect
 from .table import (
     LAYERS,
@@ -29,7 +30,6 @@ from .table import (
     Registry,
     Rule,
     Table,
-    quarantine_of,
 )
 
 FILES = ("bronze", "silver", "gold", "focus", "streaming", "serving", "ops")
@@ -43,10 +43,11 @@ def load_registry(conf: Path) -> Registry:
     """
     faults: list[str] = []
     domains = dict(_domains(conf, faults))
+    measures = _measures(conf, faults)
     tables: dict[str, Table] = {}
     files: dict[str, str] = {}
     for stem in FILES:
-        for table in _tables(conf / f"{stem}.yaml", faults):
+        for table in _tables(conf / f"{stem}.yaml", measures, faults):
             tables[table.name], files[table.name] = table, stem
     tables = {name: _extended(table, tables) for name, table in tables.items()}
     for table in list(tables.values()):
@@ -114,7 +115,25 @@ def _domains(conf: Path, faults: list[str]) -> Iterator[tuple[str, Domain]]:
         yield name, domain
 
 
-def _tables(path: Path, faults: list[str]) -> Iterator[Table]:
+def _measures(conf: Path, faults: list[str]) -> dict[str, Any]:
+    """Return the columns of a table that says `measures: true`."""
+    try:
+        return dict(read_yaml(conf / "measures.yaml") or {})
+    except ConfigurationError as error:
+        faults.extend(error.faults)
+        return {}
+
+
+def _with_measures(body: Mapping[str, Any], measures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a table's declaration with the measures after its own columns, where it says that it has them."""
+    rest = {key: value for key, value in body.items() if key != "measures"}
+    if body.get("measures") is not True or not isinstance(body.get("columns"), dict):
+        return dict(body) if body.get("measures") else rest
+    own = body["columns"]
+    return {**rest, "columns": {**own, **{name: column for name, column in measures.items() if name not in own}}}
+
+
+def _tables(path: Path, measures: Mapping[str, Any], faults: list[str]) -> Iterator[Table]:
     try:
         content = read_yaml(path)
     except ConfigurationError as error:
@@ -131,7 +150,8 @@ def _tables(path: Path, faults: list[str]) -> Iterator[Table]:
             faults.append(f"{where}: names are lower case letters, digits and _, beginning with a letter")
             continue
         try:
-            yield Table.model_validate({**body, "name": name if "." in str(name) else f"{layer}.{name}"})
+            declared_as = _with_measures(body, measures)
+            yield Table.model_validate({**declared_as, "name": name if "." in str(name) else f"{layer}.{name}"})
         except ValidationError as error:
             faults.extend(explain(error, where, Table))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import duckdb
@@ -11,6 +12,17 @@ import duckdb
 def literal_path(path: str) -> str:
     """Return a path so that DuckDB reads that file, whatever signs of a pattern are in its name."""
     return re.sub(r"([*?\[])", r"[\1]", path)
+
+
+def parquet_of(files: Iterable[str], partitioned: bool = False) -> str:
+    """Return the SQL that reads data files, whatever signs are in their paths; columns are found by name."""
+    paths = ", ".join("'" + literal_path(file).replace("'", "''") + "'" for file in files)
+    return f"read_parquet([{paths}], hive_partitioning = {str(partitioned).lower()}, union_by_name = true)"
+
+
+def view_files(connection: duckdb.DuckDBPyConnection, name: str, files: Iterable[str]) -> None:
+    """Give data files of a partitioned table the name of a view."""
+    connection.sql(f"FROM {parquet_of(files, partitioned=True)}").create_view(name)
 
 
 def connected(**views: Any) -> duckdb.DuckDBPyConnection:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +17,8 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ..contracts.table import Table
-from .storage import for_duckdb, local_file
+from .duck import parquet_of
+from .storage import Storage, local_file
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,7 @@ def commits_of(path: str | os.PathLike[str], after: int = -1) -> list[Commit]:
     found = []
     for entry in table.history(newest - after):
         if entry["version"] > after:
-            found.append(
-                Commit(
-                    entry["version"],
-                    entry.get("operation", ""),
-                    _parse_note(entry.get("userMetadata")),
-                    entry.get("operationMetrics") or {},
-                )
-            )
+            found.append(_commit(entry["version"], entry))
     return sorted(found, key=lambda commit: commit.version)
 
 
@@ -82,17 +76,17 @@ def newest_first(path: str | os.PathLike[str], upto: int | None = None) -> Itera
         info: dict[str, Any] = next(
             (json.loads(line)["commitInfo"] for line in text.splitlines() if line.startswith('{"commitInfo"')), {}
         )
-        yield Commit(
-            version,
-            info.get("operation", ""),
-            _parse_note(info.get("userMetadata")),
-            info.get("operationMetrics") or {},
-        )
+        yield _commit(version, info)
 
 
 def last_note(path: str | os.PathLike[str], version: int | None = None) -> dict[str, Any]:
     """Return the note of the newest commit, up to `version`, that carries one ({} where there is none)."""
     return next((commit.note for commit in newest_first(path, version) if commit.note), {})
+
+
+def _commit(version: int, info: Mapping[str, Any]) -> Commit:
+    note, metrics = _parse_note(info.get("userMetadata")), info.get("operationMetrics") or {}
+    return Commit(version, info.get("operation", ""), note, metrics)
 
 
 def _parse_note(text: str | None) -> dict[str, Any]:
@@ -101,6 +95,16 @@ def _parse_note(text: str | None) -> dict[str, Any]:
     except json.JSONDecodeError:
         return {}
     return note if isinstance(note, dict) else {}
+
+
+def property_of(path: str, name: str) -> str | None:
+    """Return a property of the table at `path`, None where it has none of that name."""
+    return DeltaTable(path, without_files=True).metadata().configuration.get(name)
+
+
+def schema_of(path: str) -> pa.Schema:
+    """Return the Arrow schema of the table at `path`, as it is stored."""
+    return pa.schema(DeltaTable(path, without_files=True).schema().to_arrow())
 
 
 def changes_rows(log: Path, version: int) -> bool:
@@ -136,16 +140,30 @@ def data_files(delta: DeltaTable, path: str, partitions: list[tuple[str, str, An
     return [local_file(path, uri) for uri in delta.file_uris(partitions)]
 
 
+def _folder(table: str) -> str:
+    layer, _, name = table.partition(".")
+    return f"{layer}/{name}"
+
+
+def log_entry(table: str, version: int) -> str:
+    """Return where, below the lake's root, a version's entry of a table's log lies."""
+    return f"{_folder(table)}/_delta_log/{version:020d}.json"
+
+
 @dataclass(frozen=True)
 class Logs:
     """The tables under one root folder, as their logs tell them: a table `layer.name` lies at `<root>/<layer>/<name>`."""
 
     root: Path
 
+    @property
+    def storage(self) -> Storage:
+        """The files below the root."""
+        return Storage(str(self.root))
+
     def path(self, table: str) -> str:
         """Return the folder of a table."""
-        layer, _, name = table.partition(".")
-        return str(self.root / layer / name)
+        return self.storage.at(_folder(table))
 
     def exists(self, table: str) -> bool:
         """Tell whether the table has been created."""
@@ -231,8 +249,8 @@ class Logs:
 
     def stamp(self, table: str, version: int) -> int:
         """Return a number that tells a version from the same one of a table that was made anew."""
-        log = Path(self.path(table)) / "_delta_log" / f"{version:020d}.json"
-        return log.stat().st_mtime_ns if log.exists() else -1
+        entry = self.storage.look(log_entry(table, version))
+        return entry.modified_ns if entry else -1
 
     def table_id(self, table: str) -> str:
         """Return the id that a table keeps for life: another one means that it was made anew."""
@@ -244,7 +262,7 @@ class Logs:
             files = data_files(DeltaTable(self.path(table), version=version), self.path(table))
         except DeltaError:
             return False
-        return all(Path(file).exists() for file in files)
+        return all(Storage(file).look() for file in files)
 
     def newest(self, table: str, column: str, version: int | None = None) -> Any:
         """Return the largest value of a column from the file statistics, without reading data; None where there is none."""
@@ -297,25 +315,24 @@ class Logs:
         return {str(part[column]) for part in delta.partitions()}
 
     def files(self, table: str, version: int, partition: tuple[str, Sequence[str]]) -> list[str]:
-        """Return the data files of a version in some partitions (column, its values as text), for DuckDB."""
+        """Return the data files of a version in some partitions (column, its values as text)."""
         column, values = partition
         delta = DeltaTable(self.path(table), version=version, skip_stats=True)
-        return for_duckdb(data_files(delta, self.path(table), [(column, "in", list(values))]))
+        return data_files(delta, self.path(table), [(column, "in", list(values))])
 
     def files_holding(self, table: str, column: str, value: Any) -> list[str]:
-        """Return the data files, for DuckDB, whose statistics do not rule out that the column holds the value."""
+        """Return the data files whose statistics do not rule out that the column holds the value."""
         import pyarrow.compute as pc
 
         actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
         low, high = (actions.column(f"{end}.{column}") for end in ("min", "max"))
         ruled_out = pc.fill_null(pc.or_(pc.greater(low, value), pc.less(high, value)), False)
         paths = actions.filter(pc.invert(ruled_out))["path"].to_pylist()
-        return for_duckdb([str(Path(self.path(table)) / unquote(path)) for path in paths])
+        return [f"{self.path(table)}/{unquote(path)}" for path in paths]
 
     def has_version(self, table: str, version: int) -> bool:
         """Tell whether the log entry of a version, or the place of the next one, is there to be streamed from."""
-        log = Path(self.path(table)) / "_delta_log"
-        return (log / f"{version:020d}.json").exists() or version == self.version(table) + 1
+        return self.storage.is_file(log_entry(table, version)) or version == self.version(table) + 1
 
     def changed_values(self, table: str, column: str, old: int, new: int) -> set[Any] | None:
         """Return the values of a column in the rows that differ between two versions, without Spark.
@@ -329,14 +346,13 @@ class Logs:
         except DeltaError:
             return None
         added, removed = sorted(after - before), sorted(before - after)
-        if not all(Path(file).exists() for file in removed):
+        if not all(Storage(file).look() for file in removed):
             return None
         with duckdb.connect() as connection:
             sides = []
             for name, files in (("new_rows", added), ("old_rows", removed)):
                 if files:
-                    rows = connection.read_parquet(for_duckdb(files), hive_partitioning=True, union_by_name=True)
-                    connection.register(name, rows)
+                    connection.register(name, connection.sql(f"FROM {parquet_of(files, partitioned=True)}"))
                     sides.append(name)
             if not sides:
                 return set()
@@ -370,15 +386,15 @@ class Logs:
                 return None
             sides.append(set(data_files(delta, path)))
         added, removed = sorted(sides[1] - sides[0]), sorted(sides[0] - sides[1])
-        return (added, removed) if all(Path(file).exists() for file in removed) else None
+        return (added, removed) if all(Storage(file).look() for file in removed) else None
 
     def files_added(self, table: str, version: int) -> list[str]:
         """Return the names of the data files that a commit added, in the order of the log."""
-        return [Path(unquote(action["path"])).name for action in self._added(table, version)]
+        return [unquote(action["path"]).rpartition("/")[2] for action in self._added(table, version)]
 
     def _added(self, table: str, version: int) -> list[dict[str, Any]]:
-        log = Path(self.path(table)) / "_delta_log" / f"{version:020d}.json"
-        if not log.exists():
+        entry = log_entry(table, version)
+        if not self.storage.is_file(entry):
             return []
-        actions = (json.loads(line) for line in log.read_text(encoding="utf-8").splitlines())
+        actions = (json.loads(line) for line in self.storage.read(entry).splitlines())
         return [action["add"] for action in actions if "add" in action]

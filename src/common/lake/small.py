@@ -25,7 +25,7 @@ from ..contracts.schemas import arrow_schema, as_declared, bare, delta_schema
 from ..contracts.table import Table
 from .conflicts import Conflicts
 from .duck import connected
-from .log import Logs, Transaction, is_table, version_of
+from .log import Logs, Transaction, is_table, schema_of, version_of
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -84,6 +84,17 @@ def read_small_path(
         needed = list(dict.fromkeys([*wanted, *(name for name, _, _ in filters)])) if wanted else None
         rows = delta.to_pyarrow_table(columns=needed, filesystem=files).filter(filters_to_expression(list(filters)))
         return rows.select(wanted) if wanted else rows
+
+
+def append_arrow_path(path: str, rows: pa.Table, note: Mapping[str, Any] | None = None) -> None:
+    """Append rows without Spark to the table at `path`, in one commit; columns that they lack become NULL."""
+    with table_lock(path):
+        schema = schema_of(path)
+        for name in schema.names:
+            if name not in rows.column_names:
+                rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.field(name).type))
+        whole = rows.select(schema.names).cast(schema)
+        write_deltalake(DeltaTable(path), whole, mode="append", commit_properties=noted(note))
 
 
 def _files_of(path: str) -> SubTreeFileSystem:
@@ -319,13 +330,12 @@ class SmallTables(Logs):
         path = self.path(table.name)
         self.create(table)
         with table_lock(path):  # in the columns that the table has: those of its contract may have another type by now
-            stored = bare(pa.schema(DeltaTable(path, without_files=True).schema().to_arrow()))
+            stored = bare(schema_of(path))
             write_deltalake(path, stored.empty_table(), mode="append", commit_properties=noted(note))
 
     def set_aside(self, table: str, name: str) -> None:
         """Move a table out of the way, to `<lake>/aside/<table>-<name>`, for a person to look at or delete."""
-        path, aside = Path(self.path(table)), self.root / "aside" / f"{table}-{name}"
-        if path.exists():
-            aside.parent.mkdir(parents=True, exist_ok=True)
-            with table_lock(path):
-                path.rename(aside)
+        folder = self.storage.below(self.path(table)) or ""
+        if self.storage.is_folder(folder):
+            with table_lock(self.path(table)):
+                self.storage.rename(folder, f"aside/{table}-{name}")

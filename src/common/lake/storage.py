@@ -1,14 +1,26 @@
-"""Where a lake may lie, and the path of its files as each engine wants it."""
+"""Where a lake and its landing zone lie: the one way to their files, and their paths as each engine wants them.
+
+So far both lie on a disk (a folder, or a file:// address). What another kind of place has to do is what `Storage` does.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import re
+import shutil
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
+from typing import Any, BinaryIO, Literal
+from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
-from .duck import literal_path
 
 _NOT_FOR_RUST = re.compile(r"[\[\]|^\\#?\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 """What delta-rs does not find again in a local path: it makes the path a host's name and an address's path, and decodes it.
@@ -17,6 +29,249 @@ Behind # or ? it reads tables, but of their history nothing, without a word: the
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _BELOW_THE_ROOT = 320
 """Room for what lies below a lake's root: table, partition, data file, and the scratch names of their writers."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file or a folder as a look at it shows it.
+
+    `changed_ns` is when its content, name or properties changed last: unlike `modified_ns`, nobody can set it.
+    `version` tells this content from any other that the name has had.
+    """
+
+    path: str
+    """Its place below the root, parts joined by /."""
+    size: int
+    modified_ns: int
+    changed_ns: int
+    kind: Literal["file", "folder", "other"]
+    version: str
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return self.path.rpartition("/")[2]
+
+    @property
+    def modified_seconds(self) -> float:
+        """When it was modified, in seconds since 1970."""
+        seconds, rest = divmod(self.modified_ns, 10**9)
+        return seconds + 1e-9 * rest
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The files below one root. Paths are relative to it, their parts joined by /; "" is the root itself.
+
+    What can't be read or written raises OSError, as files do.
+    """
+
+    root: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    """What the engines are told to get there: keys, endpoints. A disk needs nothing."""
+
+    @classmethod
+    def at_address(cls, address: str, option: str) -> Storage:
+        """Return the storage at a folder or a file:// address.
+
+        Args:
+            address: as people write it.
+            option: the option that gives it, for the error.
+
+        Raises:
+            ConfigurationError: the address is of a kind that is not known.
+        """
+        parts = urlsplit(address) if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", address) else None
+        if parts is None:
+            return cls(str(Path(address).resolve()))
+        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
+            raise ConfigurationError(
+                f"{option} {address}: only a folder or a file:///… address can be used; {parts.scheme}:// is not known here"
+            )
+        return cls(str(Path(unquote(parts.path)).resolve()))
+
+    def at(self, path: str = "") -> str:
+        """Return the full path, as messages and engines have it."""
+        return f"{self.root.rstrip('/')}/{path}" if path else self.root
+
+    def below(self, place: str) -> str | None:
+        """Return the path of a full path, None where it does not lie below the root."""
+        start = f"{self.root.rstrip('/')}/"
+        return place.removeprefix(start) if place.startswith(start) else None
+
+    # --- looking ---
+
+    def look(self, path: str = "") -> Entry | None:
+        """Return a file or folder as it is now; None where there is none."""
+        try:
+            return _entry(path, os.stat(self.at(path)))
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: a name that no file can have
+            return None
+
+    def is_file(self, path: str) -> bool:
+        """Tell whether a file lies there."""
+        found = self.look(path)
+        return found is not None and found.kind == "file"
+
+    def is_folder(self, path: str = "") -> bool:
+        """Tell whether a folder lies there."""
+        found = self.look(path)
+        return found is not None and found.kind == "folder"
+
+    def entries(self, path: str = "") -> list[Entry]:
+        """Return what lies directly in a folder, by name; [] where there is no such folder."""
+        try:
+            names = sorted(os.listdir(self.at(path)))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        paths = [f"{path}/{name}" if path else name for name in names]
+        return [self._look_in_list(each) for each in paths]
+
+    def _look_in_list(self, path: str) -> Entry:
+        with suppress(OSError):
+            found = self.look(path)
+            if found is not None:
+                return found
+        return Entry(path, 0, 0, 0, "other", "")  # a link that leads nowhere, a file that is gone by now
+
+    def free_bytes(self) -> int | None:
+        """Return the room that is left; None where that can't be told."""
+        try:
+            return shutil.disk_usage(self.root).free
+        except OSError:
+            return None
+
+    # --- reading ---
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file to be read; to be closed by the caller."""
+        return open(self.at(path), "rb")
+
+    def read(self, path: str) -> bytes:
+        """Return the content of a file."""
+        with self.open(path) as file:
+            return file.read()
+
+    def read_state(self, path: str) -> dict[str, Any]:
+        """Return what a small JSON file says; {} where it is missing or damaged."""
+        try:
+            content = json.loads(self.read(path))
+        except (OSError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
+    # --- writing ---
+
+    def require_writable(self) -> None:
+        """Check that the root can be made and written.
+
+        Raises:
+            ConfigurationError: it can't.
+        """
+        try:
+            probe = f".probe-{os.getpid()}"
+            self.replace(probe, b"")
+            self.delete(probe)
+        except OSError as error:
+            raise ConfigurationError(
+                f"{self.root}: the lake folder can't be written ({error.strerror}); check its owner and rights, "
+                "or name another with --lake"
+            ) from None
+
+    def make_folder(self, path: str = "") -> None:
+        """Make a folder and those above it, where there is none."""
+        os.makedirs(self.at(path), exist_ok=True)
+
+    def put_new(self, path: str, content: bytes) -> bool:
+        """Write a file where there is none; tells whether it did. Of several who try at once one does."""
+        scratch = self._scratch(path, content, durable=True)
+        try:
+            os.link(scratch, self.at(path))
+        except FileExistsError:
+            return False
+        finally:
+            os.unlink(scratch)
+        return True
+
+    def replace(self, path: str, content: bytes, *, durable: bool = True) -> None:
+        """Write a file at once: a reader sees the old content or the new one, never a part.
+
+        `durable`: whether it has to be there after a power failure as well; what a next run finds out anew has not.
+        """
+        scratch = self._scratch(path, content, durable)
+        try:
+            os.replace(scratch, self.at(path))
+        except OSError:
+            os.unlink(scratch)
+            raise
+
+    def keep_state(self, path: str, content: Mapping[str, Any], *, durable: bool = True) -> None:
+        """Write a small JSON file at once, as `replace` does."""
+        self.replace(path, json.dumps(content, indent=1, sort_keys=True).encode(), durable=durable)
+
+    def _scratch(self, path: str, content: bytes, durable: bool) -> str:
+        folder, _, name = path.rpartition("/")
+        self.make_folder(folder)
+        scratch = self.at(f"{folder}/.{name}.{os.getpid()}.draft".lstrip("/"))
+        try:
+            with open(scratch, "wb") as file:
+                file.write(content)
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError:
+            with suppress(OSError):
+                os.unlink(scratch)
+            raise
+        return scratch
+
+    def open_log(self, path: str, limit: int | None = None) -> BinaryIO:
+        """Open a file to be appended to, to be closed by the caller; a longer one than `limit` bytes becomes <path>.1."""
+        self.make_folder(path.rpartition("/")[0])
+        found = self.look(path)
+        if found is not None and limit is not None and found.size > limit:
+            os.replace(self.at(path), self.at(f"{path}.1"))
+        return open(self.at(path), "ab")
+
+    def rename(self, old: str, new: str) -> None:
+        """Move a file or a folder to a new name, where nothing lies yet."""
+        self.make_folder(new.rpartition("/")[0])
+        os.rename(self.at(old), self.at(new))
+
+    def delete(self, path: str) -> None:
+        """Delete a file; nothing where there is none."""
+        with suppress(FileNotFoundError):
+            os.unlink(self.at(path))
+
+    def delete_folder(self, path: str) -> None:
+        """Delete a folder with all that is in it, as far as that can be done."""
+        shutil.rmtree(self.at(path), ignore_errors=True)
+
+    # --- for Spark ---
+
+    @contextmanager
+    def under_plain_names(self, paths: Sequence[str], ending: str) -> Iterator[list[str]]:
+        """Give files other names for the length of a block, in which no engine sees a pattern; in the same order.
+
+        The full names end in 0.<ending>, 1.<ending> and so on.
+        """
+        with tempfile.TemporaryDirectory(prefix="cloudlake-") as folder:
+            names = [f"{folder}/{number}.{ending}" for number in range(len(paths))]
+            for name, path in zip(names, paths, strict=True):
+                os.symlink(self.at(path), name)
+            yield names
+
+
+def _entry(path: str, found: os.stat_result) -> Entry:
+    is_file, is_folder = stat.S_ISREG(found.st_mode), stat.S_ISDIR(found.st_mode)
+    return Entry(
+        path,
+        found.st_size,
+        found.st_mtime_ns,
+        found.st_ctime_ns,
+        "file" if is_file else "folder" if is_folder else "other",
+        f"{found.st_ino}-{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}",
+    )
 
 
 def require_lake_root(root: Path) -> None:
@@ -87,15 +342,17 @@ def _made(folder: Path, name: str) -> Path:
     raise AssertionError
 
 
+def full_path(path: str) -> str:
+    """Return the full path of a table, which Spark asks for where it creates one."""
+    return path if "://" in path else os.path.abspath(path)
+
+
+
+
 def local_file(table: str, uri: str) -> str:
     """Return the path of a table's data file, which delta-rs names with the table's own folder encoded as in an address."""
     depth = table.count("/") + 1
     return "/".join([table, *uri.split("/")[depth:]])
-
-
-def for_duckdb(files: list[str]) -> list[str]:
-    """Return paths so that DuckDB reads those files and takes none for a pattern."""
-    return [literal_path(file) for file in files]
 
 
 def for_sql(path: str) -> str:

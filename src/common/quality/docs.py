@@ -5,18 +5,15 @@ Grain of a page: one line for each expectation of the table. No row of a table s
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from importlib import resources
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jinja2
 
 if TYPE_CHECKING:
-    from ..config import Config
     from .expectations import Finding
 
 INDEX = "index.html"
@@ -47,9 +44,9 @@ class Line:
     checked_at: datetime
 
 
-def docs_folder(config: Config) -> Path:
-    """Return where the Data Docs lie."""
-    return config.lake.root / "quality"
+def page_of(name: str) -> str:
+    """Return where, below the lake's root, a page lies."""
+    return f"quality/{name}"
 
 
 def table_page(about: Validated, findings: Sequence[Finding]) -> str:
@@ -65,16 +62,6 @@ def index_page(lines: Sequence[Line]) -> str:
     """Return the first page: every table, what is wrong first."""
     ordered = sorted(lines, key=lambda line: (line.held == line.of, line.table))
     return _PAGES.get_template("index.html").render(title="Data quality", lines=ordered)
-
-
-def write(folder: Path, name: str, page: str) -> Path:
-    """Put a page in place at once: a reader sees the old one or the new one."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    scratch = path.with_suffix(".tmp")
-    scratch.write_text(page, encoding="utf-8")
-    os.replace(scratch, path)
-    return path
 
 
 def _number(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -14,11 +13,11 @@ from pyspark.sql import types as T
 
 from ..errors import did_you_mean
 from ..faults import crash_point
-from ..lake.log import is_table
+from ..lake.log import is_table, property_of
 from ..lake.storage import for_sql
 from ..lake.tables import committing, read_path
 from .difference import Difference, MergeResult, commit
-from .memory import MEMORY_COLUMNS, Memory, Telling, property_of, remember
+from .memory import MEMORY_COLUMNS, Memory, Telling, remember
 from .shape import PROPERTY, UNDECLARED, Declared, HistoryRefusedError, Shape, as_dict, column_faults, grows, widened
 
 _WORKING = (
@@ -51,11 +50,6 @@ class Batch:
     """The table is missing, or lacks a column that the memory or the batch has."""
     declared: Declared = UNDECLARED
     memory_declared: Declared = UNDECLARED
-
-
-def placed(target: str) -> str:
-    """Return the absolute path of a table, which Spark asks for where it creates one."""
-    return target if "://" in target else os.path.abspath(target)
 
 
 def declare(
@@ -104,7 +98,7 @@ def _in_known_case(rows: DataFrame, known: Mapping[str, T.DataType]) -> DataFram
 def _declared(target: str, memory: Memory) -> str | None:
     for path in (target, memory.path):
         if is_table(path):
-            declared = property_of(path)
+            declared = property_of(path, PROPERTY)
             if declared is None:
                 raise HistoryRefusedError(
                     target, [f"{path} was not built as a history; move it away or choose another target"]
@@ -145,7 +139,7 @@ def _declare_grown(batch: Batch) -> None:
     for path in (batch.target, batch.memory.path):
         if batch.shape.tracked is None or not is_table(path):
             continue
-        declared = json.loads(property_of(path) or "{}")
+        declared = json.loads(property_of(path, PROPERTY) or "{}")
         if grows(declared.get("tracked"), batch.shape.tracked, []):
             text = batch.shape.to_property().replace("'", "\\'")
             with committing(batch.spark, path, {**batch.note, "tracked": list(batch.shape.tracked)}):

@@ -7,20 +7,21 @@ facts. So in-order batches cost what their keys cost, however long the history.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import reduce
 
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from ..errors import did_you_mean
 from ..lake.conflicts import Conflicts
 from ..lake.small import CONFLICTS, table_lock
-from .batches import Batch, declare, has_null, placed, write
+from ..lake.storage import full_path
+from .batches import Batch, declare, has_null, write
 from .difference import Difference, MergeResult, difference, existing
-from .memory import FEW, Telling, column_set, columns_text, recall, that_count, word_columns, words_of
+from .memory import FEW, Telling, recall, words_of
 from .replay import ABSENT, PRESENT, filled, versions
-from .shape import HistoryRefusedError, Shape, as_dict, is_time_type, named_json, sample_of, taken
+from .shape import HistoryRefusedError, Shape, sample_of, taken
+from .words import column_set, columns_text, shape_of, that_count, word_columns, words_in
 
 
 def apply_changes(
@@ -56,86 +57,18 @@ def apply_changes(
     Raises:
         HistoryRefusedError: a NULL in a key or in the sequence, or another declaration than the table was built with.
     """
-    target = placed(target)
+    target = full_path(target)
     with table_lock(f"{target}__apply"):
-        shape = _shape(target, changes, keys, sequence_by, tracked, surrogate_key)
+        shape = shape_of(target, changes, keys, sequence_by, tracked, surrogate_key)
         note = {"scd2": "changes", "run_id": run_id}
         needed = {"sequence_by": sequence_by, "deletes": deletes if deletes in changes.columns else None}
 
         def tell() -> MergeResult:
             memory = recall(target)
             batch, rows = declare(spark, target, memory, changes, shape, needed, note)
-            return _tell(batch, _words(rows, batch.shape, batch.told, memory.next, sequence_by, needed["deletes"]))
+            return _tell(batch, words_in(rows, batch.shape, batch.told, memory.next, sequence_by, needed["deletes"]))
 
         return conflicts.retried(tell)
-
-
-def history_of(
-    changes: DataFrame,
-    *,
-    keys: Sequence[str],
-    sequence_by: str,
-    deletes: str = "is_delete",
-    tracked: Sequence[str] | None = None,
-    surrogate_key: str = "sk",
-) -> DataFrame:
-    """Return the history that a table has after `apply_changes` was told all of these changes, and nothing else.
-
-    Pure: nothing is read or written. Grain in: key, sequence. Grain out: key, effective_from. The keys and the sequence
-    must not be NULL; the arguments are those of `apply_changes`.
-    """
-    marker = deletes if deletes in changes.columns else None
-    columns = as_dict(changes.schema, [name for name in (sequence_by, marker) if name])
-    shape = replace(_shape("history_of", changes, keys, sequence_by, tracked, surrogate_key), columns=columns)
-    words = that_count(_words(changes, shape, tuple(columns), 0, sequence_by, marker), shape)
-    return versions(words.withColumn("_fixed", F.lit(False)), shape)
-
-
-def _shape(
-    target: str,
-    changes: DataFrame,
-    keys: Sequence[str],
-    sequence_by: str,
-    tracked: Sequence[str] | None,
-    surrogate_key: str,
-) -> Shape:
-    if sequence_by not in changes.columns:
-        hint = did_you_mean(sequence_by, changes.columns)
-        raise HistoryRefusedError(target, [f"sequence_by: '{sequence_by}' is not a column{hint}"])
-    kind = changes.schema[sequence_by].dataType.simpleString()
-    if not is_time_type(kind):
-        raise HistoryRefusedError(
-            target, [f"sequence_by: '{sequence_by}' is {kind}; cast it to a timestamp, a date or an integer"]
-        )
-    return Shape(
-        input="changes",
-        keys=tuple([keys] if isinstance(keys, str) else keys),
-        time_type=kind,
-        tracked=None if tracked is None else tuple(tracked),
-        surrogate_key=surrogate_key,
-    )
-
-
-def _words(
-    rows: DataFrame, shape: Shape, told: Sequence[str], telling: int, sequence_by: str, deletes: str | None
-) -> DataFrame:
-    """Bring changes to words, one for each row; `told` are the business columns that they have."""
-    is_delete = F.coalesce(F.col(f"`{deletes}`").cast("boolean"), F.lit(False)) if deletes else F.lit(False)
-    text = named_json([name for name in shape.values if name in told], shape.columns)
-    values = [
-        (F.when(~is_delete, F.col(f"`{n}`")) if n in told else F.lit(None).cast(shape.columns[n])).alias(n)
-        for n in shape.values
-    ]
-    columns = columns_text(told)
-    return rows.select(
-        *(f"`{key}`" for key in shape.keys),
-        *values,
-        F.col(f"`{sequence_by}`").cast(shape.time_type).alias("_at"),
-        F.when(is_delete, ABSENT).otherwise(PRESENT).alias("_word"),
-        F.lit(columns).alias("_columns"),
-        F.when(is_delete, F.lit(0)).otherwise(F.xxhash64(text, F.lit(columns))).cast("bigint").alias("_fact"),
-        F.lit(telling).cast("bigint").alias("_told"),
-    )
 
 
 @dataclass(frozen=True)
@@ -170,7 +103,7 @@ def _tell(batch: Batch, facts: DataFrame) -> MergeResult:
 
 
 def _news(batch: Batch, facts: DataFrame, kept: list[DataFrame]) -> _News:
-    """Refuse what can't be placed, and leave out what is known."""
+    """Refuse what can't be full_path, and leave out what is known."""
     shape = batch.shape
     no_key, no_time = has_null(shape.keys), F.col("_at").isNull()
     counts = facts.agg(

@@ -11,10 +11,11 @@ from pyspark.sql import functions as F
 
 from .batches import write
 from .difference import Difference, MergeResult, difference, existing
-from .memory import FEW, column_set, that_count, word_columns, words_of
+from .memory import FEW, words_of
 from .replay import ABSENT, filled, lacked, versions
 from .shape import Time, literal
 from .snapshot import Snapshot, compared, new_words, refuse, telling, values, with_wishes
+from .words import column_set, that_count, word_columns
 
 
 def tell_late(told: Snapshot, said: DataFrame) -> MergeResult:

@@ -8,23 +8,21 @@ two words for one key and time, the one told last counts (snapshots), or the one
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ..lake.log import commits_of, is_table, version_of
-from ..lake.small import noted, read_small_path, table_lock
+from ..lake.log import commits_of, is_table, schema_of, version_of
+from ..lake.small import append_arrow_path, read_small_path
 from ..lake.tables import append_path, committing, read_path
 from .difference import as_declared
-from .replay import ABSENT
 from .shape import PROPERTY, UNDECLARED, Declared, Shape, Time, as_dict, literal, taken
+from .words import column_set, word_columns
 
 FEW = 10_000
 """So many rows are taken into the driver: less than a Spark job costs."""
@@ -96,16 +94,6 @@ class Memory:
         return {column_set(telling.columns) for telling in self.tellings}
 
 
-def columns_text(names: Iterable[str]) -> str:
-    """Write the columns of a telling as words name them."""
-    return json.dumps(sorted(names), ensure_ascii=False)
-
-
-def column_set(text: str) -> tuple[str, frozenset[str]]:
-    """Pair the text that names a set of columns with the set."""
-    return text, frozenset(json.loads(text))
-
-
 def memory_path(target: str) -> str:
     """Return where the memory of a history lies."""
     return f"{target.rstrip('/')}__memory"
@@ -137,29 +125,12 @@ def last_applied(target: str) -> int:
     return -1
 
 
-def property_of(path: str) -> str | None:
-    """Return the declaration that the table was built with, None where it has none."""
-    return DeltaTable(path).metadata().configuration.get(PROPERTY)
-
-
 def words_of(spark: SparkSession, memory: Memory, shape: Shape) -> DataFrame:
     """Read the words that count, one for each key and time, with a NULL for every column the memory has never had."""
     words = read_path(spark, memory.path, memory.version).where("_record = 'word'")
     have = as_dict(words.schema, ())
     absent = {n: F.lit(None).cast(kind) for n, kind in shape.columns.items() if n not in have}
     return words.withColumns(absent) if absent else words
-
-
-def that_count(words: DataFrame, shape: Shape) -> DataFrame:
-    """Keep of several words for one key and time the one that counts."""
-    order = [F.desc("_told")] if shape.input == "snapshots" else [(F.col("_word") == ABSENT).desc(), F.desc("_fact")]
-    best = Window.partitionBy(*shape.keys, "_at").orderBy(*order)
-    return words.withColumn("_rank", F.row_number().over(best)).where("_rank = 1").drop("_rank")
-
-
-def word_columns(shape: Shape) -> list[str]:
-    """The columns of a word."""
-    return [*shape.columns, "_at", "_word", "_columns", "_fact", "_told"]
 
 
 def telling_row(spark: SparkSession, telling: Telling, shape: Shape) -> DataFrame:
@@ -202,8 +173,8 @@ def remember(
         with committing(spark, memory.path, note):
             writer = as_declared(everything, memory.path, declared, {PROPERTY: shape.to_property()})
             writer.partitionedBy(F.col("_record")).create()
-    elif few and not set(shape.columns) - set(_schema(memory.path).names):
-        _append(memory.path, taken(everything).toArrow(), note)
+    elif few and not set(shape.columns) - set(schema_of(memory.path).names):
+        append_arrow_path(memory.path, taken(everything).toArrow(), note)
     else:
         append_path(everything, memory.path, note=note, add_columns=True)
 
@@ -219,18 +190,4 @@ def _append_telling(path: str, telling: Telling, note: dict[str, Any]) -> None:
         "_no_word": telling.no_word,
         "_missing": telling.missing,
     }
-    _append(path, pa.Table.from_pylist([row], schema=_schema(path)), note)
-
-
-def _schema(path: str) -> pa.Schema:
-    return pa.schema(DeltaTable(path).schema().to_arrow())
-
-
-def _append(path: str, rows: pa.Table, note: dict[str, Any]) -> None:
-    with table_lock(path):
-        table = DeltaTable(path)
-        schema = pa.schema(table.schema().to_arrow())
-        missing = [name for name in schema.names if name not in rows.column_names]
-        for name in missing:
-            rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.field(name).type))
-        write_deltalake(table, rows.select(schema.names).cast(schema), mode="append", commit_properties=noted(note))
+    append_arrow_path(path, pa.Table.from_pylist([row], schema=schema_of(path)), note)

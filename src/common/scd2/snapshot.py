@@ -11,9 +11,10 @@ from pyspark.sql import functions as F
 
 from .batches import Batch, has_null
 from .difference import Difference
-from .memory import FEW, Telling, columns_text
+from .memory import FEW, Telling
 from .replay import ABSENT, NO_WORD, PRESENT
 from .shape import HistoryRefusedError, Shape, Time, as_time, literal, same, sample_of, taken
+from .words import columns_text
 
 
 @dataclass(frozen=True)

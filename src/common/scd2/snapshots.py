@@ -14,7 +14,8 @@ from pyspark.sql import DataFrame, SparkSession
 
 from ..lake.conflicts import Conflicts
 from ..lake.small import CONFLICTS, table_lock
-from .batches import declare, placed
+from ..lake.storage import full_path
+from .batches import declare
 from .difference import MergeResult
 from .late import tell_late
 from .memory import recall
@@ -67,25 +68,28 @@ def apply_snapshot(
     Raises:
         HistoryRefusedError: a NULL in a key, a key twice, or another declaration than the table was built with.
     """
-    target = placed(target)
+    target = full_path(target)
     with table_lock(f"{target}__apply"):
         shape = _shape(
             target, keys, snapshot_at, hard_deletes, tracked, surrogate_key, changed_at, first_effective_from
         )
         note = {"scd2": "snapshot", "snapshot_at": str(snapshot_at), "run_id": run_id}
-        first_column = first_effective_from if isinstance(first_effective_from, str) else None
-        needed = {"changed_at": changed_at, "first_effective_from": first_column}
+        first = first_effective_from if isinstance(first_effective_from, str) else None
+        needed = {"changed_at": changed_at, "first_effective_from": first}
 
         def tell() -> MergeResult:
             batch, rows = declare(spark, target, recall(target), snapshot, shape, needed, note)
             batch = replace(batch, declared=declared, memory_declared=memory_declared)
-            told = Snapshot(batch, as_time(snapshot_at, shape.time_type), first_effective_from)
-            said = said_by(told, rows, present)
-            if told.is_newest:
-                return tell_newest(told, said)
-            return told_already(told, said) or tell_late(told, said)
+            return _tell(Snapshot(batch, as_time(snapshot_at, shape.time_type), first_effective_from), rows, present)
 
         return conflicts.retried(tell)
+
+
+def _tell(told: Snapshot, rows: DataFrame, present: DataFrame | None) -> MergeResult:
+    said = said_by(told, rows, present)
+    if told.is_newest:
+        return tell_newest(told, said)
+    return told_already(told, said) or tell_late(told, said)
 
 
 def _shape(

@@ -14,11 +14,9 @@ conf/, says so (`plain_line`), and such a line is parsed once and cast without f
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from functools import cached_property, reduce
 
 from pyspark.sql import Column, DataFrame
@@ -26,16 +24,14 @@ from pyspark.sql import functions as F
 
 from ..contracts.schemas import spark_type
 from ..contracts.table import Domain, Table
-from ..quality.rows import BLANKS, broken, folded
+from ..quality.rows import BLANKS, broken
 from .sums import MEASURES, TOTALS, measure_sql, wide_sql
+from .texts import INTEGERS, any_of, canonical, every_digit, in_unit, looked_up, names_of, number_in, shifted
 from .versions import TIMESTAMP, VERSION, Renamed, Said, fields_behind, is_number, ways
 
 MAX_LINE_BYTES = 1 << 20
 """A longer line is no event; it is kept apart as malformed, whole."""
 
-_DECIMAL = r"^[+-]?(\d+([.]\d*)?|[.]\d+)([eE][+-]?\d{1,3})?$"
-_VANISHING = r"^[+-]?(\d+([.]\d*)?|[.]\d+)[eE]-\d+$"
-_MAX_NUMBER_LENGTH = 1000
 _TIME = r"^\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}([.]\d{1,9})?)?(Z|[+-]\d{2}(:?\d{2})?)$"
 _STRICT_JSON = {
     "mode": "PERMISSIVE",
@@ -55,7 +51,6 @@ _PLAIN_DIGITS = 8
 _PLAIN_NOTHING = r"(?!)"
 _COST_FIELD = "cost_usd_increment"
 _EXACT_COST = "decimal(38,26)"
-_INTEGERS = ("int", "bigint")
 
 
 @dataclass(frozen=True)
@@ -149,7 +144,7 @@ def plain_line(model: EventModel) -> str:
     def member(name: str) -> str:
         if name in model.numbers:
             kind, is_shifted = model.numbers[name], model.is_shifted(name)
-            whole = _PLAIN_NOTHING if is_shifted and kind in _INTEGERS else ""
+            whole = _PLAIN_NOTHING if is_shifted and kind in INTEGERS else ""
             value = whole or _plain_number(kind, has_exponent=not _is_exact(name, model))
         elif name == VERSION:
             value = _PLAIN_VERSION
@@ -163,7 +158,7 @@ def plain_line(model: EventModel) -> str:
 
 def _plain_number(kind: str, has_exponent: bool) -> str:
     """Return the pattern of a number that a type has room for. (Nothing is said of digits that rounding takes away.)"""
-    if kind in _INTEGERS:
+    if kind in INTEGERS:
         return r"-?(?:0|[1-9]\d{0,8})"
     precision, scale = (int(digits) for digits in re.findall(r"\d+", kind))
     room = min(_PLAIN_DIGITS, precision - scale) - 1  # one digit less: rounding may need it
@@ -224,7 +219,7 @@ def _trim(model: EventModel) -> Iterator[dict[str, Column]]:
     texts = {}
     for field in model.fields:
         text = F.col("said").getField(field)
-        whole = _every_digit(field, text) if field in model.numbers else text
+        whole = every_digit(field, text) if field in model.numbers else text
         trimmed = F.when(~F.col("_is_plain"), F.nullif(F.btrim(whole, F.lit(BLANKS)), F.lit("")))
         is_text = _plain_type(field, model) == "string"
         texts[f"said_{field}"] = F.when(F.col("_is_plain"), _plain(field)).otherwise(trimmed) if is_text else trimmed
@@ -244,15 +239,13 @@ def _conform(model: EventModel) -> Iterator[dict[str, Column]]:
     renamed = (field for fields in model.renamed.values() for field in fields)
     fields = dict.fromkeys(field for field in (*model.fields, *renamed) if field != VERSION)
     yield {
-        f"said_{field}": _of_version(field, model, lambda said: _shifted(F.col(f"said_{said.name}"), said.exponent))
+        f"said_{field}": _of_version(field, model, lambda said: shifted(F.col(f"said_{said.name}"), said.exponent))
         for field in fields
     }
 
     def number(field: str, kind: str) -> Column:
-        plain = _of_version(
-            field, model, lambda said: _in_unit(_plain(said.name), said.exponent).cast(spark_type(kind))
-        )
-        return F.when(is_plain, plain).otherwise(_number(F.col(f"said_{field}"), kind))
+        plain = _of_version(field, model, lambda said: in_unit(_plain(said.name), said.exponent).cast(spark_type(kind)))
+        return F.when(is_plain, plain).otherwise(number_in(F.col(f"said_{field}"), kind))
 
     said = F.col(f"said_{TIMESTAMP}")
     # The session is in UTC; looking at the Z costs as much as the rest.
@@ -264,17 +257,23 @@ def _conform(model: EventModel) -> Iterator[dict[str, Column]]:
             field = column.source or name
             text = F.col(f"said_{field}")
             if column.domain is not None:
-                values[name] = _canonical(text, model.domains[column.domain].spellings)
+                values[name] = canonical(text, model.domains[column.domain].spellings)
             else:
                 values[name] = text if column.type == "string" else number(field, column.type)
     yield values
-    yield {"metric_unit": _lookup(model.metric_units, F.col("metric"))}
+    yield {"metric_unit": looked_up(model.metric_units, F.col("metric"))}
     yield {
         "usage_date": F.to_date("event_time"),
         # A unit that nobody knows stays as it is, so that it contradicts its metric.
         "unit": F.coalesce("unit", "said_unit", "metric_unit"),
         "unit_imputed": F.col("said_unit").isNull() & F.col("metric_unit").isNotNull(),
     }
+
+
+def _known_version(text: Column, model: EventModel) -> Column:
+    versions = {str(number): number for number in model.schema_versions}
+    whole = F.regexp_extract(text, r"^(\d+)[.]0*$", 1)
+    return F.coalesce(looked_up(versions, text), looked_up(versions, whole))
 
 
 def _of_version(field: str, model: EventModel, read: Callable[[Said], Column]) -> Column:
@@ -288,19 +287,6 @@ def _of_version(field: str, model: EventModel, read: Callable[[Said], Column]) -
     return F.coalesce(*found, F.lit(None))
 
 
-def _in_unit(number: Column, exponent: int) -> Column:
-    return number * F.lit(Decimal(1).scaleb(exponent)) if exponent else number
-
-
-def _shifted(text: Column, exponent: int) -> Column:
-    """Return the text of a number that is a power of ten away, with every digit it has; other texts as they are."""
-    if not exponent:
-        return text
-    said = F.coalesce(F.regexp_extract(text, r"[eE]([+-]?\d{1,3})$", 1).try_cast("int"), F.lit(0))
-    moved = F.concat(F.regexp_extract(text, "^[^eE]*", 0), F.lit("e"), (said + exponent).cast("string"))
-    return F.when(text.rlike(_DECIMAL), moved).otherwise(text)
-
-
 def _judge(model: EventModel) -> Iterator[dict[str, Column]]:
     """`_reasons` and `quality_flags`, by what the texts must hold and by the contract's rules."""
     none = F.array().cast("array<string>")
@@ -310,10 +296,10 @@ def _judge(model: EventModel) -> Iterator[dict[str, Column]]:
     reasons = (
         F.when(~F.col("is_object"), F.array(F.lit("malformed_json")))
         .when(F.col(VERSION).isNull(), F.array(F.lit("schema_version_unknown")))
-        .when(_any(refusing.values()), _names(refusing))
+        .when(any_of(refusing.values()), names_of(refusing))
         .otherwise(none)
     )
-    flags = F.when(_any(warning), broken(rules, "warn")).otherwise(none)
+    flags = F.when(any_of(warning), broken(rules, "warn")).otherwise(none)
     yield {"_reasons": reasons, "quality_flags": flags}
 
 
@@ -332,7 +318,7 @@ def costs_of_refused(refused: DataFrame, renamed: Renamed) -> DataFrame:
     texts = texts.select(*(F.nullif(F.btrim(name, F.lit(BLANKS)), F.lit("")).alias(name) for name in texts.columns))
     texts = texts.withColumns({field: _said_by_version(field, renamed) for field in fields})
     event_time = F.when(F.col("timestamp").rlike(_TIME), F.col("timestamp").try_cast("timestamp"))
-    cost = _number(F.col(_COST_FIELD), "decimal(18,6)")
+    cost = number_in(F.col(_COST_FIELD), "decimal(18,6)")
     return texts.select("org_id", F.to_date(event_time).alias("usage_date"), cost.alias("cost_usd")).dropna()
 
 
@@ -342,7 +328,7 @@ def _said_by_version(field: str, renamed: Renamed) -> Column:
     version = F.regexp_extract(VERSION, r"^(\d+)([.]0*)?$", 1)
     for number, fields in renamed.items():
         if field in fields:
-            other = _shifted(F.col(fields[field].name), fields[field].exponent)
+            other = shifted(F.col(fields[field].name), fields[field].exponent)
             text = F.when(version == F.lit(str(number)), other).otherwise(text)
     return text
 
@@ -362,53 +348,6 @@ def _faults(model: EventModel) -> dict[str, Column]:
             fault = "unknown" if column.domain else "invalid"
             found[f"{field}_{fault}"] = text.isNotNull() & F.col(name).isNull()
     return found
-
-
-def _every_digit(field: str, text: Column) -> Column:
-    """Return a number's text as the line has it. Spark passes numbers through double, exact to 15 digits only."""
-    token = F.regexp_extract("raw", rf'"{field}"\s*:\s*(-?[0-9.]+([eE][+-]?[0-9]+)?)', 1)
-    is_same = token.try_cast("double") == text.try_cast("double")
-    return F.when(F.col("_has_long_number") & is_same, token).otherwise(text)
-
-
-def _number(text: Column, kind: str) -> Column:
-    """Return the decimal number that a text writes, rounded once, half away from zero; NULL where it writes none.
-
-    An exponent of more digits is a number too small to matter, or too large for any type; a text of more than a
-    thousand characters is none. (Casting those would take minutes.)
-    """
-    is_short = F.length(text) <= _MAX_NUMBER_LENGTH
-    plain = F.when(is_short & text.rlike(_DECIMAL), text).when(is_short & text.rlike(_VANISHING), F.lit("0"))
-    if kind not in _INTEGERS:
-        return plain.try_cast(spark_type(kind))
-    number = plain.try_cast("decimal(38,18)")
-    return F.when(number == F.floor(number), number.try_cast(kind))
-
-
-def _known_version(text: Column, model: EventModel) -> Column:
-    versions = {str(number): number for number in model.schema_versions}
-    whole = F.regexp_extract(text, r"^(\d+)[.]0*$", 1)
-    return F.coalesce(_lookup(versions, text), _lookup(versions, whole))
-
-
-def _canonical(text: Column, spellings: Mapping[str, str]) -> Column:
-    """Return the canonical value of a spelling, NULL for an unknown one. The canonical spelling itself is the fast path."""
-    canonical = sorted(set(spellings.values()))
-    return F.when(text.isin(canonical), text).otherwise(_lookup(spellings, folded(text)))
-
-
-def _lookup(pairs: Mapping[str, str] | Mapping[str, int], key: Column) -> Column:
-    kind = "INT" if all(isinstance(value, int) for value in pairs.values()) else "STRING"
-    return F.try_element_at(F.from_json(F.lit(json.dumps(dict(pairs))), f"MAP<STRING, {kind}>"), key)
-
-
-def _any(conditions: Iterable[Column]) -> Column:
-    return reduce(Column.__or__, [F.coalesce(condition, F.lit(False)) for condition in conditions], F.lit(False))
-
-
-def _names(conditions: Mapping[str, Column]) -> Column:
-    """Return the sorted names of the conditions that are true."""
-    return F.array_compact(F.array(*(F.when(conditions[name], F.lit(name)) for name in sorted(conditions))))
 
 
 # --- measures -----------------------------------------------------------------------------------------------------

@@ -13,7 +13,6 @@ from decimal import Decimal
 from ..contracts.table import Table
 from ..errors import did_you_mean
 
-EVENTS = "silver.usage_events"
 VERSION, TIMESTAMP = "schema_version", "timestamp"
 """The fields that every line needs: the first tells how to read the others, the second fills event_time and usage_date."""
 

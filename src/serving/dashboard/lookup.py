@@ -31,7 +31,7 @@ def state_of(config: Config) -> str:
     live = sorted(name for name in named if name.split(".")[0] in _LIVE_LAYERS)
     versions = " ".join(f"{name}@{config.lake.version(name)}" for name in live)
     pins = pin_of(config, publication) if publication.run_id else None
-    return f"{publication.run_id}@{publication.published_at} {pins and pins.note} {versions}"
+    return f"{publication.run_id}@{publication.published_at} {pins or ''} {versions}"
 
 
 class Asked:

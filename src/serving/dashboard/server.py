@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlencode
 
@@ -22,6 +21,7 @@ from starlette.routing import Route
 from ...common.clock import now_utc
 from ...common.config import Config
 from ...common.errors import CloudlakeError, ConfigurationError, did_you_mean
+from ...common.quality.docs import page_of
 from ..queries import load_queries
 from ..queries.formats import answer_to_json, serialised
 from .api import FORMATS, described, openapi
@@ -54,11 +54,11 @@ class Decisions:
 class Dashboard:
     """The pages over one lake."""
 
-    def __init__(self, config: Config, doors: Doors, decisions: Decisions, docs: Path) -> None:
+    def __init__(self, config: Config, doors: Doors, decisions: Decisions) -> None:
         self.doors = doors
         self.decisions = decisions
-        self.docs = docs
         self.csrf = doors.made("form")
+        self._storage = config.lake.storage
         self.queries = load_queries(config.conf, config.registry).queries
         self.snapshots: Snapshots[Asked] = Snapshots(lambda: state_of(config), lambda: Asked(config))
 
@@ -214,27 +214,25 @@ class Dashboard:
     def data_docs(self, request: Request) -> Response:
         """Answer a page of the Data Docs."""
         name = request.path_params["name"]
-        path = self.docs / name
-        is_ours = name.endswith(".html") and path.resolve().parent == self.docs.resolve() and path.is_file()
-        if not is_ours:
+        pages, page = self._storage, page_of(name)
+        if not name.endswith(".html") or not pages.is_file(page):
             said = ["Nothing has been validated yet, or no table has that name. The audit writes these pages:"]
             return _message(
                 "No such page of the Data Docs", said, 404, ["scripts/run_batch_pipeline.sh --jobs quality"]
             )
-        return HTMLResponse(path.read_bytes(), headers={"Content-Security-Policy": DOCS_POLICY})
+        return HTMLResponse(pages.read(page), headers={"Content-Security-Policy": DOCS_POLICY})
 
 
-def application(config: Config, doors: Doors, decisions: Decisions, docs: Path, warm: bool = False) -> Starlette:
+def application(config: Config, doors: Doors, decisions: Decisions, warm: bool = False) -> Starlette:
     """Return the dashboard over a lake as an ASGI application.
 
     Args:
         config: the lake and its declarations.
         doors: who is let in.
         decisions: what acknowledging and silencing an alert do.
-        docs: the folder of the Data Docs.
         warm: make the pages at once, beside.
     """
-    board = Dashboard(config, doors, decisions, docs)
+    board = Dashboard(config, doors, decisions)
     if warm:
         threading.Thread(target=board.warm, daemon=True).start()
     routes = [

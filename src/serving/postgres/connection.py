@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
 
-from ...common.config import PostgresSettings
 from ...common.errors import CloudlakeError, ConfigurationError
 from ...common.receivers import SECRET
+from ...common.settings.lake import PostgresSettings
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection

@@ -12,7 +12,7 @@ from ...common.config import Config
 from ...common.contracts.table import Table
 from ...common.errors import CloudlakeError, ConfigurationError, LockedError, did_you_mean
 from ...common.faults import crash_point
-from ...common.lake.storage import for_duckdb
+from ...common.lake.duck import parquet_of
 from ...common.publication import Publication, published
 from ..queries.reader import Reader
 from . import statements as sql
@@ -181,8 +181,7 @@ def _stage(config: Config, reader: Reader, connection: Connection, work: _Work) 
     added, removed = parts
     for name, files, columns in (("rows_", added, sql.selected(table)), ("gone_", removed, sql.selected_keys(table))):
         if files:
-            source = ", ".join(sql.text(file) for file in for_duckdb(files))
-            _copy(reader, connection, name + table.short_name, f"SELECT {columns} FROM read_parquet([{source}])")
+            _copy(reader, connection, name + table.short_name, f"SELECT {columns} FROM {parquet_of(files)}")
 
 
 def _parts(config: Config, reader: Reader, work: _Work) -> tuple[list[str], list[str]] | None:
@@ -253,7 +252,7 @@ def _sources(config: Config, reader: Reader, chosen: list[Table]) -> dict[str, s
         else:
             versions = [publication.version(name) for name in table.inputs if name.startswith("gold.")]
             live = config.stream.live.model_dump_json()
-            found[table.name] = f"{pins.note} {versions} {alerts if 'speed.alerts' in table.inputs else ''} {live}"
+            found[table.name] = f"{pins} {versions} {alerts if 'speed.alerts' in table.inputs else ''} {live}"
     if publication.run_id != reader.publication.run_id:
         raise TransientError("the lake was published anew in between")
     return found

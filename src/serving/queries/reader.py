@@ -17,7 +17,8 @@ from ...common.config import Config
 from ...common.contracts.schemas import arrow_schema
 from ...common.contracts.table import Table
 from ...common.errors import CloudlakeError
-from ...common.lake.duck import connected, literal_path
+from ...common.lake.duck import connected, parquet_of
+from ...common.names import INCREMENTS
 from ...common.publication import published
 from .. import customer_live
 from .declaration import Declarations, load_queries, tables_of
@@ -64,7 +65,7 @@ class Reader:
             )
         self.pins = live.pin_of(config, self._publication)
         self.publication = Moment(
-            self._publication.run_id, self._publication.published_at, self.pins.load_id, self.pins.speed_version
+            self._publication.run_id, self._publication.published_at, self.pins.load_id, self.pins[INCREMENTS]
         )
         self.declarations: Declarations = load_queries(config.conf, config.registry)
         self.connection = connected()
@@ -119,11 +120,11 @@ class Reader:
     def _computed(self, table: Table) -> str:
         """Return the SQL of a served table over the publication and the increments after it."""
         if table.name == live.WINDOWS:
-            self.require([live.SPEED_VIEW])
+            self.require([INCREMENTS])
             return live.windows_sql(self.config, speed=self._last_hours())
         if table.name == live.DAILY:
-            self.require([live.BATCH_VIEW, live.SPEED_VIEW])
-            after = f"(FROM {live.SPEED_VIEW} WHERE load_id > {self.pins.load_id})"
+            self.require([live.BATCH_VIEW, INCREMENTS])
+            after = f"(FROM {INCREMENTS} WHERE load_id > {self.pins.load_id})"
             return live.daily_sql(table, batch=live.BATCH_VIEW, speed=after)
         self.require([customer_live.CUSTOMERS, customer_live.ALERTS, live.DAILY])
         days = f"(FROM {live.DAILY} WHERE usage_date = {self._newest_date()})"
@@ -132,17 +133,17 @@ class Reader:
 
     def _last_hours(self) -> str:
         """Return the increments that the windows are made of, as SQL; given as a value, the others are not read."""
-        newest = self.run(f"SELECT max(bucket_start) AS newest FROM {live.SPEED_VIEW}")["newest"].to_pylist()[0]
+        newest = self.run(f"SELECT max(bucket_start) AS newest FROM {INCREMENTS}")["newest"].to_pylist()[0]
         if newest is None:
-            return live.SPEED_VIEW
+            return INCREMENTS
         since = newest - timedelta(hours=self.config.stream.live.hours)
-        return f"(FROM {live.SPEED_VIEW} WHERE bucket_start > TIMESTAMPTZ '{since.isoformat()}')"
+        return f"(FROM {INCREMENTS} WHERE bucket_start > TIMESTAMPTZ '{since.isoformat()}')"
 
     def _newest_date(self) -> str:
         """Return the newest date with usage as SQL: given as a value, only the files of that date are read."""
         found = self.run(
             f"SELECT max(day) AS day FROM (SELECT max(usage_date) AS day FROM {live.BATCH_VIEW} "
-            f"UNION ALL SELECT CAST(max(bucket_start) AS DATE) FROM {live.SPEED_VIEW})"
+            f"UNION ALL SELECT CAST(max(bucket_start) AS DATE) FROM {INCREMENTS})"
         )["day"].to_pylist()[0]
         return f"DATE '{found}'" if found else "NULL"
 
@@ -155,9 +156,7 @@ class Reader:
         if version >= 0:
             files, columns = _files(lake.path(table.name), version, lake.stamp(table.name, version))
         kept = [name for name in table.column_names if name in columns]
-        paths = ", ".join("'" + literal_path(file).replace("'", "''") + "'" for file in files)
-        parts = bool(table.layout.partition)
-        source = f"read_parquet([{paths}], hive_partitioning = {parts}, union_by_name = true)"
+        source = parquet_of(files, partitioned=bool(table.layout.partition))
         selected = ", ".join(f'"{name}"' for name in kept)  # "table" and "at" are words of SQL
         if files and kept == table.column_names:
             return f"SELECT {selected} FROM {source}"
@@ -175,8 +174,8 @@ class Reader:
                     "build it with scripts/run_batch_pipeline.sh --jobs gold"
                 )
             return version
-        if table.name == live.SPEED_VIEW:
-            return self.pins.speed_version
+        if table.name == INCREMENTS:
+            return self.pins[INCREMENTS]
         if table.layer == "silver":
             return self._silver_version(table.name)
         return self.config.lake.version(table.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..asking import Ask
+from ..asking import Answer, Ask
 from ..blocks import figure, grid
 from ..charts import grouped_chart, ranked_chart, waterfall_chart
 from ..model import Figures, Page, Section
@@ -52,16 +52,7 @@ def finops(ask: Ask, filters: Mapping[str, str]) -> Page:
                      limit=25, empty="No anomaly in this span.",
                           lead="A day's cost far above the median of the days before it, with what drove it."),
             ]),
-            Section("Usage and invoices", [
-                grouped_chart(states, "Organisations by how usage and invoice fit", "month", "status", "orgs", kind="bar",
-                     stack=True,
-                              x="Month", y="Organisations"),
-                waterfall_chart(gap, "From usage to what was billed", "step", "amount_usd", x="Step", y="Amount",
-                                empty="gold.invoice_gap has nothing: scripts/run_batch_pipeline.sh --jobs gold builds it."),
-                grid(matched, "Reconciliation by organisation and month", ["month", "org_id", "usage_cost_usd",
-                     "billed_subtotal_usd",
-                     "difference_usd", "difference_pct", "usage_days", "status"], limit=25, lead="Largest differences first."),
-            ]),
+            _invoices(states, gap, matched),
             Section("Who and what causes it", [
                 ranked_chart(tags, f"Cost of the newest month by tag {key}".strip(), "tag_value", "cost_usd",
                      x="Value of the tag", y="Cost"),
@@ -73,6 +64,20 @@ def finops(ask: Ask, filters: Mapping[str, str]) -> Page:
          form.choice("tag", "Tag", {**filters, "tag": key}, known, "–")],
         form.faults(total, days, anomalies, tags),
     )  # fmt: skip
+
+
+def _invoices(states: Answer, gap: Answer, matched: Answer) -> Section:
+    """Return how usage and invoices fit."""
+    return Section("Usage and invoices", [
+        grouped_chart(states, "Organisations by how usage and invoice fit", "month", "status", "orgs", kind="bar",
+             stack=True,
+                      x="Month", y="Organisations"),
+        waterfall_chart(gap, "From usage to what was billed", "step", "amount_usd", x="Step", y="Amount",
+                        empty="gold.invoice_gap has nothing: scripts/run_batch_pipeline.sh --jobs gold builds it."),
+        grid(matched, "Reconciliation by organisation and month", ["month", "org_id", "usage_cost_usd",
+             "billed_subtotal_usd",
+             "difference_usd", "difference_pct", "usage_days", "status"], limit=25, lead="Largest differences first."),
+    ])  # fmt: skip
 
 
 def _span(row: Mapping[str, object]) -> str:

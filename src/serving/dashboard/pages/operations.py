@@ -54,16 +54,7 @@ def operations(ask: Ask, filters: Mapping[str, str]) -> Page:
                      y="Age of the oldest file not yet taken",
                              empty="The long-running stream has not run: scripts/run_streaming_pipeline.sh start."),
             ]),
-            Section("Where every record went", [
-                grid(accounts, "Landed = accepted + quarantined + duplicates", ["table", "landed", "accepted", "quarantined",
-                     "duplicates", "holds"],
-                     wide=False, empty="Nothing has landed yet."),
-                grid(reasons, "Refused records by reason", ["table", "reason", "open", "replayed", "discarded"], wide=False,
-                     empty="Nothing was refused."),
-                grid(samples, "Samples of what was refused", ["table", "reasons", "excerpt", "source_file", "quarantine_id"], limit=20,
-                     empty="Nothing was refused.",
-                     lead="Whole rows: cloudlake quarantine show ID. Corrected rows come back by cloudlake quarantine replay."),
-            ]),
+            _accounts(accounts, reasons, samples),
             Section("Quality", [
                 grouped_chart(trend, "Expectations that hold, by run and kind", "run_at", "kind", "held_pct", x="Run, UTC",
                      y="Share that holds", wide=True),
@@ -78,6 +69,20 @@ def operations(ask: Ask, filters: Mapping[str, str]) -> Page:
          form.choice("table", "Samples of", filters, tables, "all tables")],
         form.faults(alerts, samples),
     )  # fmt: skip
+
+
+def _accounts(accounts: Answer, reasons: Answer, samples: Answer) -> Section:
+    """Return where every record went, and what was refused."""
+    return Section("Where every record went", [
+        grid(accounts, "Landed = accepted + quarantined + duplicates", ["table", "landed", "accepted", "quarantined",
+             "duplicates", "holds"],
+             wide=False, empty="Nothing has landed yet."),
+        grid(reasons, "Refused records by reason", ["table", "reason", "open", "replayed", "discarded"], wide=False,
+             empty="Nothing was refused."),
+        grid(samples, "Samples of what was refused", ["table", "reasons", "excerpt", "source_file", "quarantine_id"], limit=20,
+             empty="Nothing was refused.",
+             lead="Whole rows: cloudlake quarantine show ID. Corrected rows come back by cloudlake quarantine replay."),
+    ])  # fmt: skip
 
 
 def _actions(row: Mapping[str, object]) -> list[Action]:
