@@ -158,7 +158,11 @@ def test_a_file_is_new_again_when_its_dialect_is_declared_otherwise(tmp_path: Pa
     runs = enumerate((table, table, declared, declared, table))
     results = [ingestion.ingest(config, one, now=NOW + timedelta(minutes=number), run_id="r") for number, one in runs]
     assert [result.skipped for result in results] == [False, True, False, True, False]
-    assert [row["month"] for row in config.lake.rows(table.name)] == ["01.06.2025", "2025-06-01", "01.06.2025"]
+    stored = sorted(config.lake.rows(table.name), key=lambda row: row["_ingested_at"])
+    assert [row["month"] for row in stored] == ["01.06.2025", "2025-06-01", "01.06.2025"]
+    renamed = table.model_copy(update={"dialect": Dialect(columns={"subtotal": "taxes"})})
+    assert not ingestion.ingest(config, renamed, now=NOW + timedelta(hours=1), run_id="r").skipped
+    assert {"1"} == {row["taxes"] for row in config.lake.rows(table.name)} - {None}
 
 
 @pytest.mark.parametrize(

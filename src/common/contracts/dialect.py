@@ -55,9 +55,9 @@ class Dialect(BaseModel):
 
     @property
     def read_as(self) -> str:
-        """What of the dialect decides on the text of cells, in words; empty where the file is plain."""
+        """What of the dialect decides on cells and columns, in words; empty where the file is plain. Of the encoding, the rows tell."""
         plain = Dialect()
-        named = ("delimiter", "decimal_mark", "thousands_mark", "date_format")
+        named = ("delimiter", "decimal_mark", "thousands_mark", "date_format", "columns", "sheet")
         return " ".join(
             f"{name}={getattr(self, name)}" for name in named if getattr(self, name) != getattr(plain, name)
         )
