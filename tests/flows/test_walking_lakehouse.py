@@ -37,6 +37,8 @@ from marts_agree import disagreements
 from named_queries import assert_published_queries_are, assert_usage_queries_are
 from nbclient import NotebookClient
 from oracle import GOLD, RECORDS, Oracle, assert_same, without_field
+from postgres_agrees import assert_postgres_is, nightly
+from postgres_server import Server
 from pyspark.sql import SparkSession
 
 
@@ -260,6 +262,28 @@ def test_a_run_with_nothing_new_commits_nothing(config: Config, capsys: pytest.C
         if line.split()[0] in ("done", "skipped", "failed", "not_run")
     ]
     assert steps and all(line.startswith("skipped") for line in steps), steps
+
+
+def test_a_nightly_run_whose_postgresql_fails_leaves_the_lake_published_and_says_what_mends_it(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    in_force = (config.lake.root / "published.json").read_bytes()
+    server = Server()
+    try:
+        monkeypatch.setenv("CLOUDLAKE_POSTGRES_DSN", server.dsn("not%20it"))
+        assert cloudlake(config.lake.root, config.landing, "batch", "--conf", str(nightly(tmp_path))) == 1
+        told = capsys.readouterr().err
+        steps = [line.split()[:2] for line in told.splitlines() if line.startswith(("done", "skipped", "failed"))]
+        assert steps[-1] == ["failed", "postgres"], "it comes last, after what is served"
+        assert [step for step in steps if step[0] == "failed"] == [["failed", "postgres"]]
+        assert ["skipped", "serving.customer_live"] in steps
+        assert "password authentication failed" in told and re.search(r"cloudlake publish .*--to postgres", told)
+        assert (config.lake.root / "published.json").read_bytes() == in_force
+        monkeypatch.setenv("CLOUDLAKE_POSTGRES_DSN", server.dsn())
+        assert cloudlake(config.lake.root, config.landing, "publish", "--to", "postgres") == 0
+        assert_postgres_is(config, server.dsn())
+    finally:
+        server.remove()
 
 
 def test_a_dry_run_says_what_a_run_would_do_and_writes_nothing(
