@@ -14,7 +14,7 @@ BATCH = "scripts/run_batch_pipeline.sh"
 MEANS = {
     "bronze": "What landed may be missing from every answer until it is read again",
     "silver": "Answers lack rows, or can't be made, until it is made anew from bronze",
-    "quarantine": "Refused rows may be missing from what cloudlake quarantine shows and replays",
+    "quarantine": "Refused rows may be missing from what cloudlake quarantine show and replay find",
     "gold": "What is published may lack rows, or can't be read, until it is made anew from silver",
     "speed": "Answers of this minute may be wrong until it is made anew from silver",
     "serving": "Served answers may be wrong until they are made anew from gold",

@@ -154,20 +154,20 @@ def test_a_file_read_before_hashes_were_noted_is_told_where_its_time_has_changed
     os.utime(folder / "b.jsonl", (10**9, 10**9))
     (warning,) = LandedFiles(config).changed(list_files(config.landing_zone, folder.name))
     assert "b.jsonl: it was written again at 2001-09-09" in warning
-    told = LandedFiles(config).changed(list_files(folder, config.landing), "watch", "job")
+    told = LandedFiles(config).changed(list_files(config.landing_zone, folder.name), "watch", "job")
     assert told[0] == warning and "a.jsonl: it was read before hashes were noted" in told[1]
-    again = LandedFiles(config).changed(list_files(folder, config.landing), "watch", "job")
+    again = LandedFiles(config).changed(list_files(config.landing_zone, folder.name), "watch", "job")
     assert again == [warning], "a hash is taken, and what can't be told is told, once"
     rewrite_at_the_same_time(folder / "a.jsonl", "FIRST\n")
-    assert "a.jsonl: it is as long as when it was read" in LandedFiles(config).changed(list_files(folder, config.landing))[0]
+    assert "a.jsonl: it is as long as when it was read" in LandedFiles(config).changed(list_files(config.landing_zone, folder.name))[0]
 
 
 def test_a_file_read_before_hashes_were_noted_gets_its_hash_where_nothing_has_touched_it(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     path = folder_of(config) / "a.jsonl"
     path.write_text("first\n")
-    LandedFiles(config).note(list_files(path.parent, config.landing), now_utc(), 1, "first", "job")
-    assert LandedFiles(config).changed(list_files(path.parent, config.landing), "watch", "job") == []
+    LandedFiles(config).note(list_files(config.landing_zone, path.parent.name), now_utc(), 1, "first", "job")
+    assert LandedFiles(config).changed(list_files(config.landing_zone, path.parent.name), "watch", "job") == []
     assert sorted(row["sha256"] is None for row in config.lake.rows("ops.landed_files")) == [False, True]
 
 

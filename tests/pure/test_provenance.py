@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime
+from typing import Any
 
+from cloudlake.cli import quality
 from cloudlake.common.lake.provenance import MadeFrom, Pins, fingerprint
 from cloudlake.common.quality.outcomes import Outcomes, reconciliation_row
 
@@ -50,3 +52,22 @@ def test_the_row_of_a_delivery_has_its_splits_and_that_of_a_load_its_versions() 
     }  # fmt: skip
     load = reconciliation_row("silver.usage_events", "7", "r", now, went, splits={"inserted": 3}, versions=(4, 6))
     assert (load["from_version"], load["to_version"], load["inserted"]) == (4, 6, 3)
+
+
+def test_quality_shows_the_worst_first_and_no_rate_where_there_are_no_rows() -> None:
+    rule: dict[str, Any] = {"level": "warn", "rows": 5, "trend": [], "description": "d"}
+    shown = quality._rules(
+        [
+            rule | {"table": "silver.a", "rule": "good", "pass_rate": 1.0},
+            rule | {"table": "silver.b", "rule": "none", "pass_rate": None},
+            rule | {"table": "silver.c", "rule": "bad", "pass_rate": 0.25},
+        ],
+        True,
+    )
+    assert [list(column.cells) for column in shown.columns[:5]][1] == ["bad", "good", "none"]
+    assert list(shown.columns[0].cells) == ["c", "a", "b"] and list(shown.columns[4].cells) == ["25.00%", "100.00%", ""]
+    broken: dict[str, Any] = {
+        "level": "fail", "observed": 1.0, "expected": "0", "trend": [], "detail": None, "table": "gold.a", "rule": "r",
+    }  # fmt: skip
+    whole = quality._whole_tables([broken | {"status": "passed"}, broken | {"status": "failed", "table": "gold.z"}], True)
+    assert list(whole.columns[0].cells) == ["gold.z", "gold.a"], "broken ones first"
