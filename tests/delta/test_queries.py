@@ -91,7 +91,7 @@ def test_every_line_of_the_documentation_can_be_typed_as_it_stands(
         ("daily-costs", {"from_": "2025-08-02", "to": "2025-08-01"}, "from: 2025-08-02 is after to, 2025-08-01"),
         ("daily-costs", {"orgs": "org_a"}, "'orgs' is not a filter; did you mean 'org'?"),
         ("monthly-revenue", {"from_": "2025-13"}, "is not a month; write YYYY-MM"),
-        ("top-services", {}, "org is missing"),
+        ("top-services", {}, "org is missing (One organisation; cloudlake query at-risk lists them)"),
         ("top-services", {"org": "org_a", "days": "0"}, "days: 0 is not between 1 and 36500"),
         ("top-services", {"org": "org_a", "top": "²"}, "top: '²' is not a whole number"),
         ("at-risk", {"band": "atrisk"}, "'atrisk' is none of at_risk, watch, healthy; did you mean 'at_risk'?"),

@@ -81,7 +81,9 @@ def resolve(reader: Reader, query: Query, filters: Mapping[str, Any]) -> dict[st
         said = filters.get(filter_.name)
         said = filter_.default if said is None or said == "" else said
         if said is None and filter_.needed:
-            faults.append(f"{query.name}: {filter_.name} is missing ({filter_.description})")
+            known = reader.declarations.values.get(filter_.type)
+            lists = f"; {known.list} lists them" if known else ""
+            faults.append(f"{query.name}: {filter_.name} is missing ({filter_.description}{lists})")
         try:
             values[filter_.name] = None if said is None else _typed(reader, filter_, said)
         except ValueError as error:
