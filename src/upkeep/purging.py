@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..common.config import Config
-from ..common.contracts.schemas import arrow_schema
 from ..common.lake.duck import connected
 from ..common.lake.pruning import entries_of
-from ..common.lake.small import Revision
 from ..common.live import BATCH_VIEW
 from ..common.names import INCREMENTS
 from ..common.publication import publications
 from ..common.quality.quarantine import OPEN
 
 BRONZE, SILVER = "bronze.usage_events", "silver.usage_events"
-RECONCILIATION = "ops.reconciliation"
 _TIMES = {
     "ops.job_runs": "coalesce(ended_at, started_at)",
     "ops.quality_results": "checked_at",
     "ops.stream_progress": '"at"',
     "ops.notifications": '"at"',
 }
-"""The records that age. What decides about what lands next, such as ops.landed_files and ops.gates, stays for ever."""
-_COUNTS = (
-    "landed", "accepted", "quarantined", "duplicates", "inserted", "changed", "unchanged", "superseded",
-)  # fmt: skip
+"""The records that age. What decides about what lands next (ops.landed_files, ops.gates), and what tables are compared with
+(ops.reconciliation), stays for ever."""
 
 
 def purge(config: Config, table: str, now: datetime, *, unread: int | None, dry_run: bool) -> int:
@@ -47,8 +39,6 @@ def purge(config: Config, table: str, now: datetime, *, unread: int | None, dry_
     kept = config.settings.retention
     if table == INCREMENTS:
         return _delete(config, table, _covered_increments(config), dry_run)
-    if table == RECONCILIATION and kept.ops:
-        return _fold_counts(config, now - timedelta(days=kept.ops), dry_run)
     if table in _TIMES and kept.ops:
         return _delete(config, table, f"{_TIMES[table]} < {_literal(now - timedelta(days=kept.ops))}", dry_run)
     if table.startswith("quarantine.") and kept.quarantine:
@@ -108,47 +98,3 @@ def _forget_payloads(config: Config, table: str, before: datetime, dry_run: bool
         changes = [{"quarantine_id": one, "payload": None} for one in found]
         config.lake.update_small(config.registry[table], changes, {"forgotten": len(found)})
     return len(found)
-
-
-def _fold_counts(config: Config, before: datetime, dry_run: bool) -> int:
-    """Make one count of the micro-batches that were counted before a time; what landed and where it went is the same sum.
-
-    It stands under the newest of their load_ids and the whole of their range.
-    """
-    contract = config.registry[RECONCILIATION]
-    gone = 0
-
-    def folded(kept: pa.Table) -> Revision:
-        nonlocal gone
-        rows = [row for row in kept.to_pylist() if row["table"] == SILVER]
-        old = [row for row in rows if row["counted_at"] < before]
-        gone = max(0, len(old) - 1)
-        if not gone or dry_run:
-            return Revision(kept.slice(0, 0))
-        whole = _sum(old)
-        keys = [
-            {"table": row["table"], "delivery": row["delivery"]} for row in old if row["delivery"] != whole["delivery"]
-        ]
-        schema = arrow_schema(contract)
-        gone_keys = pa.Table.from_pylist(keys, pa.schema([schema.field(name) for name in contract.key]))
-        return Revision(pa.Table.from_pylist([whole], schema), gone_keys)
-
-    note = config.lake.last_note(RECONCILIATION)
-    config.lake.revise(contract, folded, {**note, "folded": True})
-    return gone
-
-
-def _sum(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    newest = max(rows, key=lambda row: int(row["delivery"]))
-    totals = {name: sum(row[name] for row in rows) for name in _COUNTS}
-    for kind in ("reasons", "flags"):
-        counted: dict[str, int] = {}
-        for row in rows:
-            for name, count in json.loads(row[kind] or "{}").items():
-                counted[name] = counted.get(name, 0) + count
-        totals[kind] = json.dumps(counted, sort_keys=True)
-    span = {
-        "from_version": min(row["from_version"] for row in rows if row["from_version"] is not None),
-        "to_version": max(row["to_version"] for row in rows if row["to_version"] is not None),
-    }
-    return {**newest, **totals, **span}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -172,17 +171,11 @@ def test_what_a_stream_has_not_read_stays_commit_by_commit(config: Config) -> No
     assert set(added) <= there
 
 
-def test_old_counts_become_one_and_every_sum_stays(config: Config) -> None:
-    before = reconciliation(config)
-    count_load(config, G + LOADS, later(days=100))
-    done = kept_at(config, later(days=100))
-    rows = sorted(config.lake.rows(COUNTS), key=lambda row: int(row["delivery"]))
-    assert [row["delivery"] for row in rows] == [str(G + LOADS - 1), str(G + LOADS)]
-    assert (rows[0]["from_version"], rows[0]["to_version"]) == (0, LOADS - 1)
-    assert json.loads(rows[0]["reasons"]) == {"late": LOADS}
-    (found,) = reconciliation(config)
-    assert found["landed"] == before[0]["landed"] + 4 and found["holds"]
-    assert {kept.table: kept.rows for kept in done.tables}[COUNTS] == LOADS - 1
+def test_counts_stay_however_old_because_tables_are_compared_with_them_load_by_load(config: Config) -> None:
+    before = config.lake.rows(COUNTS)
+    kept_at(config, later(days=400))
+    assert sorted(config.lake.rows(COUNTS), key=str) == sorted(before, key=str)
+    assert reconciliation(config)[0]["holds"]
 
 
 def test_records_reports_logs_and_payloads_go_when_their_time_is_over(config: Config) -> None:
