@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from datetime import date, datetime
 from pathlib import Path
@@ -11,7 +12,15 @@ from typing import Any
 import pytest
 from cloudlake.common.errors import CloudlakeError
 from cloudlake.common.lake import commits_of, is_table, read_path, version_of
-from cloudlake.common.scd2 import HistoryRefusedError, apply_changes, apply_snapshot, as_of, changes_of, join_as_of
+from cloudlake.common.scd2 import (
+    HistoryRefusedError,
+    apply_changes,
+    apply_snapshot,
+    apply_snapshots,
+    as_of,
+    changes_of,
+    join_as_of,
+)
 from cloudlake.common.scd2.shape import Shape, named_json, record_hash
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import types as T
@@ -102,6 +111,49 @@ def test_a_batch_that_asks_for_another_history_is_refused(spark: SparkSession, t
             spark, target, rows.selectExpr("*", "1L AS seq"), keys=["id"], sequence_by="seq", tracked=["name"]
         )
     assert (version_of(target), version_of(f"{target}__memory")) == versions
+
+
+def test_many_snapshots_are_refused_with_every_fault_before_anything_is_written(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    target = str(tmp_path / "history")
+    rows = [(1, 1, "secret"), (1, 1, "secret"), (2, 1, "a"), (3, None, "secret"), (9, 7, "secret"), (None, 8, "a")]
+    told = frame(spark, rows, "at int, id int, name string")
+    with pytest.raises(HistoryRefusedError, match="1 keys are in one snapshot more than once") as refused:
+        apply_snapshots(spark, target, told, keys=["id"], times=[1, 2, 3], at="at")
+    assert "at: 2 rows are of snapshots that `times` does not name, such as: " in str(refused.value)
+    assert "1 rows have a NULL in the key (id)" in str(refused.value) and "secret" not in str(refused.value)
+    for asked, message in [
+        ({"times": []}, "times: name the time of every snapshot"),
+        ({"times": [1, JAN[0]]}, "times: of more than one type"),
+        ({"times": [JAN[0]]}, "column 'at' of snapshots is int, times are timestamp; cast it"),
+        ({"times": [1], "at": "att"}, "at: snapshots has no column 'att'; did you mean 'at'?"),
+        ({"times": [1], "present": told.select("id")}, "at: present has no column 'at'"),
+        ({"times": [1], "keys": ["at"]}, "at: 'at' is a key"),
+    ]:
+        with pytest.raises(HistoryRefusedError, match=re.escape(message)):
+            apply_snapshots(spark, target, told, **{"keys": ["id"], "at": "at", **asked})
+    assert not is_table(target) and not is_table(f"{target}__memory")
+
+
+def test_a_snapshot_without_a_row_counts_and_what_was_told_at_once_is_not_written_again(
+    spark: SparkSession, tmp_path: Path
+) -> None:
+    target = str(tmp_path / "history")
+    rows = frame(
+        spark, [(JAN[0], 1, "a"), (JAN[2], 1, "a"), (JAN[3], 1, "a")], "snapshot_at timestamp, id int, name string"
+    )
+    result = apply_snapshots(spark, target, rows, keys=["id"], times=JAN[:4], run_id="run-7")
+    assert (result.keys, result.opened) == (1, 2)
+    found = read_path(spark, target).orderBy("effective_from").select("effective_from", "effective_to").collect()
+    assert [tuple(row) for row in found] == [(JAN[0], JAN[1]), (JAN[2], None)]
+    assert commits_of(target)[-1].note["run_id"] == "run-7" and len(commits_of(target)) == 1
+    versions = version_of(target), version_of(f"{target}__memory")
+    assert apply_snapshots(spark, target, rows, keys=["id"], times=JAN[:4]).is_empty
+    assert (version_of(target), version_of(f"{target}__memory")) == versions
+    later = apply_snapshots(spark, target, rows.where("false"), keys=["id"], times=JAN[4:6])
+    assert (later.closed, later.opened) == (1, 0)
+    assert read_path(spark, target).where("is_current").isEmpty()
 
 
 def test_nested_values_are_compared_by_content_and_the_note_says_what_was_told(

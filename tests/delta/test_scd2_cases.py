@@ -7,9 +7,11 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from cloudlake.common.lake import read_path
-from cloudlake.common.scd2 import apply_changes, apply_snapshot
+import pytest
+from cloudlake.common.lake import commits_of, read_path
+from cloudlake.common.scd2 import apply_changes, apply_snapshot, apply_snapshots
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 from scd2_cases import BY_COLUMN, BY_TIME, CHANGES, COMPOSITE, DBT, SCENARIOS, SCENARIOS_EXPECTED, UNTRACKED
 
 
@@ -57,23 +59,53 @@ def test_versions_of_a_composite_key_do_not_mix(spark: SparkSession, tmp_path: P
     assert told(history, "country", "city", "population", "effective_from", "effective_to") == COMPOSITE["expected"]
 
 
-def test_snapshots_of_sqlmesh_by_time_and_by_column(spark: SparkSession, tmp_path: Path) -> None:
+def tell(
+    spark: SparkSession, target: str, rows: dict[datetime, list[Any]], schema: str, *, at_once: bool, **asked: Any
+) -> None:
+    """Tell snapshots by their times, one by one or at once."""
+    if at_once:
+        frame = spark.createDataFrame(
+            [(at, *row) for at, told in rows.items() for row in told], f"at timestamp, {schema}"
+        )
+        apply_snapshots(spark, target, frame, times=list(rows), at="at", **asked)
+        return
+    for at, told in rows.items():
+        apply_snapshot(spark, target, spark.createDataFrame(told, schema), snapshot_at=at, **asked)
+
+
+@pytest.mark.parametrize("at_once", [False, True], ids=["one by one", "at once"])
+def test_snapshots_of_sqlmesh_by_time_and_by_column(spark: SparkSession, tmp_path: Path, at_once: bool) -> None:
     times = ["CAST(CAST(effective_from AS DATE) AS STRING)", "CAST(CAST(effective_to AS DATE) AS STRING)"]
     for name, case, changed_at in (("time", BY_TIME, "updated_at"), ("column", BY_COLUMN, None)):
         target = str(tmp_path / name)
         third = "updated_at" if changed_at else "status"
-        for at, rows in case["snapshots"].items():  # type: ignore[attr-defined]
-            apply_snapshot(
-                spark,
-                target,
-                spark.createDataFrame(rows, f"id int, name string, {third} string"),
-                keys=["id"],
-                snapshot_at=day(at),
-                changed_at=changed_at,
-                first_effective_from=datetime(1970, 1, 1),
-            )
+        snapshots = {day(at): rows for at, rows in case["snapshots"].items()}  # type: ignore[attr-defined]
+        asked: dict[str, Any] = {"keys": ["id"], "changed_at": changed_at, "first_effective_from": datetime(1970, 1, 1)}
+        tell(spark, target, snapshots, f"id int, name string, {third} string", at_once=at_once, **asked)
         columns = ["id", "name", *([] if changed_at else ["status"])]
         assert told(read_path(spark, target), *columns, *times) == sorted_rows(case["expected"])
+
+
+def test_snapshots_of_dbt_at_once_in_two_batches_the_later_one_first(spark: SparkSession, tmp_path: Path) -> None:
+    target = str(tmp_path / "dbt")
+    first, updated = DBT["first"], DBT["updated"]
+    snapshots = [first, DBT["id_1"] + updated, updated, updated, DBT["id_1_back"] + updated, updated, updated]
+    for batch in ((1, 3, 4), (0, 2, 5, 6)):
+        rows = [(datetime(2024, 1, n + 1), *row) for n in batch for row in snapshots[n]]
+        frame = spark.createDataFrame(rows, "at timestamp, id int, email string, updated_at string")
+        apply_snapshots(
+            spark,
+            target,
+            frame.withColumn("updated_at", F.col("updated_at").cast("timestamp")),
+            keys=["id"],
+            times=[datetime(2024, 1, n + 1) for n in batch],
+            at="at",
+            hard_deletes="new_record",
+            changed_at="updated_at",
+        )
+    times = ["CAST(effective_from AS STRING)", "CAST(effective_to AS STRING)"]
+    assert told(read_path(spark, target), "id", *times, "is_deleted") == sorted_rows(DBT["expected"])
+    assert len(commits_of(target)) == 2, "one commit a batch"
 
 
 def test_snapshots_of_dbt_with_deletion_records_reruns_and_a_future_change(spark: SparkSession, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from cloudlake.common.lake import read_path, version_of
-from cloudlake.common.scd2 import apply_changes, apply_snapshot, history_of
+from cloudlake.common.scd2 import apply_changes, apply_snapshot, apply_snapshots, history_of
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from scd2_replay import Fact, Rules, Snapshot, changed_histories, snapshot_histories
@@ -170,21 +170,40 @@ def random_snapshots(rng: random.Random, rules: Rules, count: int) -> list[Snaps
     return snapshots
 
 
-def tell_snapshot(spark: SparkSession, target: str, snapshot: Snapshot, rules: Rules) -> None:
-    names = list(next(iter(snapshot.rows.values())))
-    schema = "k int, " + ", ".join(f"{n} {'bigint' if n in ('seen', 'born') else 'string'}" for n in names)
-    apply_snapshot(
-        spark,
-        target,
-        table(spark, [(key, *row.values()) for key, row in snapshot.rows.items()], schema),
-        keys=["k"],
-        snapshot_at=snapshot.at,
-        hard_deletes=rules.hard_deletes,
-        tracked=rules.tracked,
-        changed_at=rules.changed_at,
-        first_effective_from=rules.first_column or rules.first_time,
-        present=table(spark, [(key,) for key in snapshot.refused], "k int") if snapshot.refused else None,
-    )
+def tell_snapshots(spark: SparkSession, target: str, snapshots: list[Snapshot], rules: Rules) -> None:
+    """Tell one snapshot by itself, several at once."""
+    names = list(next(iter(snapshots[0].rows.values())))
+    schema = "at int, k int, " + ", ".join(f"{n} {'bigint' if n in ('seen', 'born') else 'string'}" for n in names)
+    rows = table(spark, [(s.at, key, *row.values()) for s in snapshots for key, row in s.rows.items()], schema)
+    refused = [(s.at, key) for s in snapshots for key in s.refused]
+    present = table(spark, refused, "at int, k int") if refused else None
+    asked: dict[str, Any] = {
+        "keys": ["k"],
+        "hard_deletes": rules.hard_deletes,
+        "tracked": rules.tracked,
+        "changed_at": rules.changed_at,
+        "first_effective_from": rules.first_column or rules.first_time,
+    }
+    if len(snapshots) > 1:
+        times = [snapshot.at for snapshot in snapshots]
+        apply_snapshots(spark, target, rows, times=times, at="at", present=present, **asked)
+        return
+    here = present.drop("at") if present is not None else None
+    apply_snapshot(spark, target, rows.drop("at"), snapshot_at=snapshots[0].at, present=here, **asked)
+
+
+def in_batches(rng: random.Random, snapshots: list[Snapshot]) -> list[list[Snapshot]]:
+    """Cut an order of snapshots into batches at random: a batch has one set of columns, and each time once."""
+    batches: list[list[Snapshot]] = []
+    for snapshot in snapshots:
+        names = list(next(iter(snapshot.rows.values())))
+        last = batches[-1] if batches else []
+        fits = last and list(next(iter(last[0].rows.values()))) == names and snapshot.at not in {s.at for s in last}
+        if fits and rng.random() < 0.7:
+            last.append(snapshot)
+        else:
+            batches.append([snapshot])
+    return batches
 
 
 @pytest.mark.parametrize("rules", RULES[:2], ids=lambda rules: f"{rules.hard_deletes}-{rules.changed_at}")
@@ -204,23 +223,24 @@ def test_many_snapshots_converge_to_the_replay_in_any_order(
 
 
 def converges(spark: SparkSession, target: str, rng: random.Random, rules: Rules, count: int) -> None:
-    """Tell random snapshots in random order, one of them first with other rows, and compare with the replay."""
+    """Tell random snapshots in random order and batches, one of them first with other rows, and compare with the replay."""
     snapshots = random_snapshots(rng, rules, count)
     columns = [*rules.columns, *([rules.first_column] if rules.first_column else [])]
     rules.columns = columns
     told_wrong = Snapshot(snapshots[1].at, random_snapshots(rng, rules, count=1)[0].rows)
     order = rng.sample(snapshots, len(snapshots))
     order.insert(order.index(snapshots[1]), told_wrong)
-    for snapshot in order:
-        tell_snapshot(spark, target, snapshot, rules)
+    batches = in_batches(rng, order)
+    for batch in batches:
+        tell_snapshots(spark, target, batch, rules)
     history = read_path(spark, target)
     assert_laws(history, rules.tracked)
     expected = snapshot_histories(snapshots, rules)
     found = histories(history, columns)
-    told = [(s.at, s is told_wrong) for s in order]
+    told = [[(s.at, s is told_wrong) for s in batch] for batch in batches]
     for key in expected.keys() | found.keys():
         said = [(s.at, s.rows.get(key, "refused" if key in s.refused else None)) for s in order]
         assert found.get(key) == expected.get(key), f"key {key}, told {told}: {said}"
     version = version_of(target)
-    tell_snapshot(spark, target, order[-1], rules)
+    tell_snapshots(spark, target, batches[-1], rules)
     assert version_of(target) == version, "a repetition was committed"

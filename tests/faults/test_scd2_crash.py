@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from chispa.dataframe_comparer import assert_df_equality
 from cloudlake.common.lake import commits_of, is_table, read_path
-from cloudlake.common.scd2 import MergeResult, apply_changes, apply_snapshot, batches
+from cloudlake.common.scd2 import MergeResult, apply_changes, apply_snapshot, apply_snapshots, batches
 from pyspark.sql import SparkSession
 
 SNAPSHOTS = [
@@ -30,6 +30,14 @@ def tell_snapshot(spark: SparkSession, target: str, number: int) -> MergeResult:
     return apply_snapshot(spark, target, frame, keys=["id"], snapshot_at=at, first_effective_from=0)
 
 
+def tell_snapshots(spark: SparkSession, target: str, number: int) -> MergeResult:
+    """Each batch is two snapshots, five apart, with and without a change."""
+    told = [SNAPSHOTS[number], (SNAPSHOTS[number][0] + 5, [(1, "z"), (5, "e")])]
+    rows = spark.createDataFrame([(at, *row) for at, said in told for row in said], "at int, id int, name string")
+    times = [at for at, _ in told]
+    return apply_snapshots(spark, target, rows, keys=["id"], times=times, at="at", first_effective_from=0)
+
+
 def tell_changes(spark: SparkSession, target: str, number: int) -> MergeResult:
     frame = spark.createDataFrame(CHANGES[number], "id int, name string, seq int")
     return apply_changes(spark, target, frame, keys=["id"], sequence_by="seq")
@@ -39,7 +47,9 @@ class DiedError(BaseException):
     """Stands for the death of the process: what is on disk at that moment is what the next batch finds."""
 
 
-@pytest.mark.parametrize("tell", [tell_snapshot, tell_changes], ids=["snapshots", "changes"])
+@pytest.mark.parametrize(
+    "tell", [tell_snapshot, tell_snapshots, tell_changes], ids=["snapshot", "snapshots", "changes"]
+)
 def test_a_batch_told_again_after_a_crash_heals_the_history(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tell: Tell
 ) -> None:

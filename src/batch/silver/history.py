@@ -1,11 +1,10 @@
-"""Masters → silver: each snapshot is told to the history engine, after a guard against snapshots that delete too much."""
+"""Masters → silver: snapshots are told to the history engine, after a guard against those that delete too much."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 
 from pyspark.sql import DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
@@ -16,63 +15,117 @@ from ...common.contracts.schemas import spark_schema
 from ...common.contracts.table import Table
 from ...common.lake.storage import for_sql
 from ...common.lake.tables import committing, read_path
-from ...common.quality import gates
-from ...common.quality import rows as quality
-from ...common.scd2 import Declared, apply_snapshot, as_of
+from ...common.scd2 import Declared, apply_snapshot, apply_snapshots, last_snapshot
 from ..bronze.deliveries import ORDER, Delivery
+from .comparison import compare, guarded
 from .rejudging import corrections
 
 
 def write_history(
     spark: SparkSession, config: Config, table: Table, rows: DataFrame, deliveries: Sequence[Delivery], run_id: str
 ) -> None:
-    """Tell the history engine each snapshot; a key whose row was refused counts as present and unchanged."""
+    """Tell the history engine the snapshots; a key whose row was refused counts as present and unchanged.
+
+    Snapshots that follow all that is known are told together, in one commit; one that comes late, or again, by itself:
+    it is compared with the history as those before it left it.
+    """
+    owners = [delivery for delivery in deliveries if delivery.corrects is None]
+    mended = corrections(config, table, deliveries)  # told as a part of the snapshot that they were refused from
+    last = last_snapshot(config.lake.path(table.name))
+    newest = last if isinstance(last, datetime) else None
+    for together in in_batches(owners, newest, alone=table.history.hard_deletes == "ignore"):
+        _tell(spark, config, table, rows, together, deliveries, mended, run_id)
+
+
+def in_batches(deliveries: Sequence[Delivery], last: datetime | None, *, alone: bool = False) -> list[list[Delivery]]:
+    """Cut deliveries, in their order, into those that may be told together: each newer than `last` and than the one before."""
+    batches: list[list[Delivery]] = []
+    may_follow = False
+    for delivery in deliveries:
+        is_newer = last is None or delivery.snapshot_at > last
+        if is_newer and may_follow and not alone:
+            batches[-1].append(delivery)
+        else:
+            batches.append([delivery])
+        may_follow = is_newer
+        last = delivery.snapshot_at if is_newer else last
+    return batches
+
+
+def _tell(
+    spark: SparkSession,
+    config: Config,
+    table: Table,
+    rows: DataFrame,
+    told: Sequence[Delivery],
+    deliveries: Sequence[Delivery],
+    mended: Mapping[str, Sequence[str]],
+    run_id: str,
+) -> None:
+    """Compare snapshots with what is in force, tell those that the guard lets pass, and stop at the first that it does not."""
+    by_id = {delivery.id: delivery for delivery in deliveries}
     business = [
         n
         for n in table.column_names
         if n == "quality_flags" or n not in _HISTORY_COLUMNS | {table.history.surrogate_key}
     ]
-    schema = spark_schema(table)
-    keys = list(table.key)
+    schema, keys = spark_schema(table), list(table.key)
     tracked = [n for n in business if n not in keys and n not in table.history.untracked]
-    by_id = {delivery.id: delivery for delivery in deliveries}
-    mended = corrections(config, table, deliveries)
-    for delivery in deliveries:
-        if delivery.corrects is not None:
-            continue  # its row is told as a part of the snapshot that it was refused from
-        parts = [delivery.id, *mended.get(delivery.id, ())]
-        own = rows.where(F.col("_delivery").isin(parts))
-        accepted = own.where("_outcome = 'accepted'")
-        if len(parts) > 1:
-            accepted = newest_part(accepted, keys)
-            for part, count in accepted.where("_part > 1").groupBy("_delivery").count().collect():
-                by_id[part].splits["superseded"] += count
-            accepted = accepted.where("_part = 1")
-        told = accepted.select("_delivery", *(F.col(n).cast(schema[n].dataType).alias(n) for n in business))
-        snapshot = told.drop("_delivery")
-        readable = [F.col(f"raw.{table.columns[key].source or key}").alias(key) for key in keys]
-        present = own.where("_outcome = 'quarantined'").select(*readable).dropDuplicates()
-        found = compare_snapshot(spark, config, table, delivery, told, present, tracked)
-        guard_snapshot(config, table, delivery, found, run_id)
-        apply_snapshot(
-            spark,
-            config.lake.path(table.name),
-            snapshot,
-            keys=keys,
-            snapshot_at=delivery.snapshot_at,
-            hard_deletes=table.history.hard_deletes,
-            tracked=tracked,
-            surrogate_key=str(table.history.surrogate_key),
-            changed_at=table.history.changed_at,
-            first_effective_from=_start(table.history.first_effective_from),
-            present=present,
-            run_id=run_id,
-            declared=declared(table),
-            memory_declared=declared(memory_of(table)),
-            conflicts=config.lake.conflicts,
-        )
-        for part in parts:
-            by_id[part].splits.update(found.splits[part])
+    parts = {delivery.id: [delivery.id, *mended.get(delivery.id, ())] for delivery in told}
+    own = rows.where(F.col("_delivery").isin([part for of_one in parts.values() for part in of_one]))
+    accepted = own.where("_outcome = 'accepted'")
+    if any(len(of_one) > 1 for of_one in parts.values()):
+        accepted = newest_part(accepted, keys)
+        for part, count in accepted.where("_part > 1").groupBy("_delivery").count().collect():
+            by_id[part].splits["superseded"] += count
+        accepted = accepted.where("_part = 1")
+    values = [F.col(n).cast(schema[n].dataType).alias(n) for n in business]
+    snapshots = accepted.select("_delivery", "_snapshot_at", *values)
+    readable = [F.col(f"raw.{table.columns[key].source or key}").alias(key) for key in keys]
+    present = own.where("_outcome = 'quarantined'").select("_snapshot_at", *readable).dropDuplicates()
+    found = compare(spark, config, table, told, snapshots, present, tracked)
+    passed, stopped = guarded(config, table, told, found, run_id)
+    _apply(spark, config, table, snapshots.drop("_delivery"), present, passed, tracked, run_id)
+    if stopped is not None:
+        raise stopped
+    for comparison in found:
+        for part, splits in comparison.splits.items():
+            by_id[part].splits.update(splits)
+
+
+def _apply(
+    spark: SparkSession,
+    config: Config,
+    table: Table,
+    snapshots: DataFrame,
+    present: DataFrame,
+    told: Sequence[Delivery],
+    tracked: Sequence[str],
+    run_id: str,
+) -> None:
+    """Tell the history engine the snapshots of some deliveries, told apart by `_snapshot_at`."""
+    asked: dict[str, Any] = {
+        "keys": list(table.key),
+        "hard_deletes": table.history.hard_deletes,
+        "tracked": tracked,
+        "surrogate_key": str(table.history.surrogate_key),
+        "changed_at": table.history.changed_at,
+        "first_effective_from": _start(table.history.first_effective_from),
+        "run_id": run_id,
+        "declared": declared(table),
+        "memory_declared": declared(memory_of(table)),
+        "conflicts": config.lake.conflicts,
+    }
+    path, times = config.lake.path(table.name), [delivery.snapshot_at for delivery in told]
+    if not times:
+        return
+    of_these = F.col("_snapshot_at") <= F.lit(times[-1])
+    snapshots, present = snapshots.where(of_these), present.where(of_these)
+    if len(times) == 1:
+        one, refused = snapshots.drop("_snapshot_at"), present.drop("_snapshot_at")
+        apply_snapshot(spark, path, one, snapshot_at=times[0], present=refused, **asked)
+    else:
+        apply_snapshots(spark, path, snapshots, times=times, at="_snapshot_at", present=present, **asked)
 
 
 def declared(table: Table) -> Declared:
@@ -106,8 +159,8 @@ def redeclare(spark: SparkSession, config: Config, table: Table, run_id: str) ->
 
 
 def newest_part(accepted: DataFrame, keys: Sequence[str]) -> DataFrame:
-    """Add `_part`, 1 for the row that counts for its key: a correction before the file's own row."""
-    order = Window.partitionBy(*keys).orderBy(*(F.desc(name) for name in ORDER))
+    """Add `_part`, 1 for the row that counts for its key and snapshot: a correction before the file's own row."""
+    order = Window.partitionBy("_snapshot_at", *keys).orderBy(*(F.desc(name) for name in ORDER))
     return accepted.withColumn("_part", F.row_number().over(order))
 
 
@@ -123,75 +176,3 @@ def _start(text: str | None) -> datetime | str | None:
     except ValueError:
         return text
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
-
-
-@dataclass
-class Comparison:
-    """A snapshot beside the versions in force at its time."""
-
-    known: int = 0
-    """Keys in force."""
-    missing: int = 0
-    """Those of them that the snapshot lacks."""
-    splits: defaultdict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
-    """Delivery → how many of its rows are inserted, changed or unchanged."""
-
-
-def compare_snapshot(
-    spark: SparkSession,
-    config: Config,
-    table: Table,
-    delivery: Delivery,
-    told: DataFrame,
-    present: DataFrame,
-    tracked: Sequence[str],
-) -> Comparison:
-    """Compare a snapshot's accepted rows (`_delivery` and the business columns) with the versions in force at its time."""
-    found = Comparison()
-    keys = list(table.key)
-    if not config.lake.exists(table.name):
-        for part, count in told.groupBy("_delivery").count().collect():
-            found.splits[part]["inserted"] += count
-        return found
-    content = F.to_json(F.struct(*tracked), quality.EXACT)
-    in_force = as_of(config.lake.read(spark, table.name), delivery.snapshot_at).select(*keys, content.alias("_old"))
-    new_rows = told.select("_delivery", *keys, content.alias("_new"))
-    both = in_force.join(new_rows, keys, "full").join(present.withColumn("_present", F.lit(True)), keys, "left")
-    old, new = F.col("_old"), F.col("_new")
-    counts = both.groupBy("_delivery").agg(
-        F.count_if(new.isNotNull() & old.isNull()).alias("inserted"),
-        F.count_if(new != old).alias("changed"),
-        F.count_if(new == old).alias("unchanged"),
-        F.count_if(old.isNotNull()).alias("known"),
-        F.count_if(old.isNotNull() & new.isNull() & F.col("_present").isNull()).alias("missing"),
-    )
-    for row in counts.collect():
-        found.known += row["known"]
-        found.missing += row["missing"]
-        if row["_delivery"] is not None:
-            found.splits[row["_delivery"]].update({n: row[n] for n in ("inserted", "changed", "unchanged")})
-    return found
-
-
-def guard_snapshot(config: Config, table: Table, delivery: Delivery, found: Comparison, run_id: str) -> None:
-    """Refuse a snapshot that has a row without a key, or lacks too many of the keys in force at its time.
-
-    Raises:
-        GateFailed: with the counts and how to let it pass.
-    """
-    subject = f"{delivery.path}@{delivery.sha256}"
-    keyless = delivery.keyless
-    if keyless and not gates.is_accepted(config.lake, "snapshot_keys", subject):
-        message = (
-            f"{table.name}: snapshot {delivery.path} has {keyless} row(s) without a readable key, so nobody can tell "
-            "which keys it lacks."
-        )
-        raise gates.GateFailed("snapshot_keys", table.name, subject, message, run_id)
-    limit = config.settings.snapshot_deletes_limit
-    exceeds = found.known > 0 and found.missing / found.known > limit
-    if exceeds and not gates.is_accepted(config.lake, "snapshot_deletes", subject):
-        message = (
-            f"{table.name}: snapshot {delivery.path} lacks {found.missing} of {found.known} keys, more than {limit:.0%} "
-            f"(snapshot_deletes_limit in conf/lake.yaml)."
-        )
-        raise gates.GateFailed("snapshot_deletes", table.name, subject, message, run_id)

@@ -60,8 +60,11 @@ def declare(
     shape: Shape,
     needed: Mapping[str, str | None],
     note: Mapping[str, Any],
+    apart: Sequence[str] = (),
 ) -> tuple[Batch, DataFrame]:
     """Complete the shape by the columns of the history and of the batch, and bring the batch's columns to its types.
+
+    `apart` are columns of the batch that are no business columns.
 
     Raises:
         HistoryRefusedError: with every fault in the declaration.
@@ -71,7 +74,6 @@ def declare(
     rows = rows.drop(
         *(part.name for part in rows.schema if part.name not in known and isinstance(part.dataType, T.NullType))
     )
-    apart = [name for name in needed.values() if name is not None] if shape.input == "changes" else []
     told = [name for name in rows.columns if name not in apart]
     faults = column_faults(rows, {} if known else needed, shape.keys, (*WORKING_COLUMNS, shape.surrogate_key))
     if not faults and (declared := _declared(target, memory)) is not None:
@@ -113,18 +115,18 @@ def write(
     batch: Batch,
     found: Difference | None,
     words: Sequence[DataFrame],
-    telling: Telling | None,
+    tellings: Sequence[Telling],
     keys: int,
     *,
     current_only: bool,
     few: bool,
 ) -> MergeResult:
     """Write the memory (where there is something to remember), then the history (where there is a difference)."""
-    told = telling.told if telling else max((known.told for known in batch.memory.tellings), default=0)
+    told = tellings[0].told if tellings else max((known.told for known in batch.memory.tellings), default=0)
     note = {**batch.note, "told": told}
     crash_point("scd2_before_memory")
-    if telling is not None:
-        remember(batch.spark, batch.memory, batch.shape, telling, words, note, batch.memory_declared, few=few)
+    if tellings:
+        remember(batch.spark, batch.memory, batch.shape, tellings, words, note, batch.memory_declared, few=few)
     crash_point("scd2_after_memory")
     if found is None:
         return MergeResult(keys=keys, unchanged=keys)

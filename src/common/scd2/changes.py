@@ -19,9 +19,9 @@ from ..lake.storage import full_path
 from .batches import Batch, declare, has_null, write
 from .difference import Difference, MergeResult, difference, existing
 from .memory import FEW, Telling, recall, words_of
-from .replay import ABSENT, PRESENT, filled, versions
-from .shape import HistoryRefusedError, Shape, sample_of, taken
-from .words import column_set, columns_text, shape_of, that_count, word_columns, words_in
+from .replay import ABSENT, filled, versions
+from .shape import HistoryRefusedError, sample_of, taken
+from .words import column_set, columns_text, shape_of, standing_words, that_count, word_columns, words_in
 
 
 def apply_changes(
@@ -65,7 +65,8 @@ def apply_changes(
 
         def tell() -> MergeResult:
             memory = recall(target)
-            batch, rows = declare(spark, target, memory, changes, shape, needed, note)
+            apart = [name for name in needed.values() if name is not None]
+            batch, rows = declare(spark, target, memory, changes, shape, needed, note, apart)
             return _tell(batch, words_in(rows, batch.shape, batch.told, memory.next, sequence_by, needed["deletes"]))
 
         return conflicts.retried(tell)
@@ -93,10 +94,10 @@ def _tell(batch: Batch, facts: DataFrame) -> MergeResult:
         changes = found is not None and (not found.result.is_empty or batch.widens)
         heals = not batch.memory.in_step and not changes
         needed = news.facts or batch.widens or heals
-        telling = Telling(batch.memory.next, None, columns_text(batch.told), changes) if needed else None
+        tellings = [Telling(batch.memory.next, None, columns_text(batch.told), changes)] if needed else []
         words = [news.words] if news.facts else []
         current_only = news.late == 0 and batch.memory.in_step
-        return write(batch, found, words, telling, news.keys, current_only=current_only, few=news.facts <= FEW)
+        return write(batch, found, words, tellings, news.keys, current_only=current_only, few=news.facts <= FEW)
     finally:
         for rows in kept:
             rows.unpersist()
@@ -170,7 +171,7 @@ def _woven(batch: Batch, news: _News, kept: list[DataFrame]) -> Difference:
         standing = history.where("is_current").join(in_order, keys, "left_semi")
         standing = taken(standing) if news.facts <= FEW else standing.persist()
         kept.append(standing)
-        words, had = [_standing_words(shape, standing), fresh], standing
+        words, had = [standing_words(shape, standing), fresh], standing
         if news.late:
             words.append(_remembered(batch).join(late, keys, "left_semi"))
             had = had.unionByName(history.join(late, keys, "left_semi"))
@@ -187,16 +188,3 @@ def _woven(batch: Batch, news: _News, kept: list[DataFrame]) -> Difference:
 def _remembered(batch: Batch) -> DataFrame:
     words = words_of(batch.spark, batch.memory, batch.shape)
     return words.select(*word_columns(batch.shape), F.lit(False).alias("_fixed"))
-
-
-def _standing_words(shape: Shape, standing: DataFrame) -> DataFrame:
-    """The current versions as words: they stand, and have every column."""
-    return standing.select(
-        *(f"`{name}`" for name in shape.columns),
-        F.col("effective_from").alias("_at"),
-        F.lit(PRESENT).alias("_word"),
-        F.lit(columns_text(shape.columns)).alias("_columns"),
-        F.lit(None).cast("bigint").alias("_fact"),
-        F.lit(None).cast("bigint").alias("_told"),
-        F.lit(True).alias("_fixed"),
-    )

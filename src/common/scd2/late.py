@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Sequence
 from functools import reduce
 
-import pyarrow as pa
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -14,7 +14,7 @@ from .difference import Difference, MergeResult, difference, existing
 from .memory import FEW, words_of
 from .replay import ABSENT, filled, lacked, versions
 from .shape import Time, literal
-from .snapshot import Snapshot, compared, new_words, refuse, telling, values, with_wishes
+from .snapshot import Snapshot, Told, compared, new_words, refuse, telling, times_before, values, with_wishes
 from .words import column_set, that_count, word_columns
 
 
@@ -34,11 +34,11 @@ def tell_late(told: Snapshot, said: DataFrame) -> MergeResult:
         is_known = told.at in batch.memory.snapshots
         moves_starts = not is_known and told.has_wishes and told.at != max((*batch.memory.snapshots, told.at))
         if words or moves_starts or not batch.memory.in_step or batch.widens:
-            found = _rewoven(told, known, words, counts["keys"], few=few)
+            found = rewoven(told, known, words, counts["keys"], few=few)
         same_columns = is_known and batch.memory.snapshots[told.at].columns == told.columns
         heals = not batch.memory.in_step and found is not None and found.result.is_empty
-        number = telling(told, counts, found) if words or not same_columns or heals else None
-        return write(batch, found, words, number, counts["keys"], current_only=False, few=few)
+        tellings = [telling(told, counts, found)] if words or not same_columns or heals else []
+        return write(batch, found, words, tellings, counts["keys"], current_only=False, few=few)
     finally:
         known.unpersist()
         differing.unpersist()
@@ -46,8 +46,8 @@ def tell_late(told: Snapshot, said: DataFrame) -> MergeResult:
             found.rows.unpersist()
 
 
-def _rewoven(told: Snapshot, known: DataFrame, words: Sequence[DataFrame], keys: int, *, few: bool) -> Difference:
-    """Replay the keys that the snapshot touches from all their words."""
+def rewoven(told: Told, known: DataFrame, words: Sequence[DataFrame], keys: int, *, few: bool) -> Difference:
+    """Replay the keys that the snapshots touch from all their words."""
     batch, shape = told.batch, told.shape
     columns = word_columns(shape)
     everything = reduce(DataFrame.unionByName, [part.select(*columns) for part in (known, *words)])
@@ -55,10 +55,11 @@ def _rewoven(told: Snapshot, known: DataFrame, words: Sequence[DataFrame], keys:
     if batch.memory.in_step and not batch.widens:
         few = few and keys <= FEW
         touched = [part.select(*shape.keys) for part in words]
-        following = min((at for at in batch.memory.snapshots if at > told.at), default=None)  # type: ignore[operator]
-        if told.has_wishes and following is not None:
+        following = following_times(told)
+        if told.has_wishes and following:
             # Keys that appear in the next snapshot are now known to be missing in this one: their start may move.
-            touched.append(known.where(F.col("_at") == literal(following, shape.time_type)).select(*shape.keys))
+            after = [literal(at, shape.time_type) for at in following]
+            touched.append(known.where(F.col("_at").isin(after)).select(*shape.keys))
         affected = reduce(DataFrame.union, touched).distinct()
         everything = everything.join(affected, list(shape.keys), "left_semi")
         history = None if history is None else history.join(affected, list(shape.keys), "left_semi")
@@ -66,7 +67,7 @@ def _rewoven(told: Snapshot, known: DataFrame, words: Sequence[DataFrame], keys:
         few = False
     sets = {*batch.memory.column_sets, column_set(told.columns)}
     full = filled(that_count(everything, shape), shape, sets)
-    full = lacked(full, shape, _times(told)) if told.has_wishes else full
+    full = lacked(full, shape, times_before(told)) if told.has_wishes else full
     wanted = versions(with_wishes(told, full.withColumn("_fixed", F.lit(False))), shape)
     return difference(wanted, history, shape, keys, few=few)
 
@@ -116,10 +117,8 @@ def _restated(told: Snapshot, differing: DataFrame, resolved: DataFrame) -> list
     return restated
 
 
-def _times(told: Snapshot) -> DataFrame:
-    """Map the time of every snapshot, this one included, to the one before it."""
-    times = sorted({*told.batch.memory.snapshots, told.at})
-    kinds = {"timestamp": pa.timestamp("us", "UTC"), "date": pa.date32(), "bigint": pa.int64()}
-    kind = kinds[told.shape.time_type]
-    table = pa.table({"_at": pa.array(times, kind), "_before": pa.array([None, *times[:-1]], kind)})
-    return told.batch.spark.createDataFrame(table)
+def following_times(told: Told) -> list[Time]:
+    """Return the known snapshots that follow one of those on their way directly."""
+    known = list(told.batch.memory.snapshots)
+    places = {bisect_right(known, at) for at in told.times}
+    return [known[place] for place in sorted(places) if place < len(known)]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import cached_property, reduce
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +21,7 @@ from ..lake.log import commits_of, is_table, schema_of, version_of
 from ..lake.small import append_arrow_path, read_small_path
 from ..lake.tables import append_path, committing, read_path
 from .difference import as_declared
-from .shape import PROPERTY, UNDECLARED, Declared, Shape, Time, as_dict, literal, taken
+from .shape import PROPERTY, UNDECLARED, Declared, Shape, Time, as_dict, taken
 from .words import column_set, word_columns
 
 FEW = 10_000
@@ -82,7 +82,7 @@ class Memory:
         newest = max(self.tellings, key=lambda telling: telling.told, default=None)
         return newest is None or not newest.changes or newest.told <= self.applied
 
-    @property
+    @cached_property
     def snapshots(self) -> dict[Time, Telling]:
         """The snapshots by time, oldest first; of those told again the last telling."""
         by_time = {telling.at: telling for telling in sorted(self.tellings, key=lambda telling: telling.told)}
@@ -114,6 +114,11 @@ def recall(target: str) -> Memory:
     return Memory(path, tellings, version, last_applied(target))
 
 
+def last_snapshot(target: str) -> Time | None:
+    """Return when the newest snapshot was taken that the history at `target` was told, None where it was told none."""
+    return max(recall(target).snapshots, default=None)
+
+
 def last_applied(target: str) -> int:
     """Return the newest telling that a commit of the history names, -1 where no commit on record does."""
     if not is_table(target):
@@ -133,37 +138,46 @@ def words_of(spark: SparkSession, memory: Memory, shape: Shape) -> DataFrame:
     return words.withColumns(absent) if absent else words
 
 
-def telling_row(spark: SparkSession, telling: Telling, shape: Shape) -> DataFrame:
-    """Write a telling as a row of the memory."""
-    values: dict[str, Any] = {
+def telling_rows(spark: SparkSession, tellings: Sequence[Telling], shape: Shape) -> DataFrame:
+    """Write tellings as rows of the memory."""
+    rows = spark.createDataFrame(pa.Table.from_pylist([_as_row(telling) for telling in tellings]))
+    own = [
+        F.col(name).cast(kind).alias(name) if name in rows.columns else F.lit(None).cast(kind).alias(name)
+        for name, kind in _TYPES.items()
+    ]
+    nothing = [F.lit(None).cast(kind).alias(name) for name, kind in shape.columns.items()]
+    return rows.select(*nothing, F.col("_at").cast(shape.time_type).alias("_at"), *own)
+
+
+def _as_row(telling: Telling) -> dict[str, Any]:
+    return {
         "_record": "telling",
+        "_at": telling.at,
         "_columns": telling.columns,
         "_told": telling.told,
         "_changes": telling.changes,
         "_no_word": telling.no_word,
         "_missing": telling.missing,
     }
-    own = [F.lit(values.get(name)).cast(kind).alias(name) for name, kind in _TYPES.items()]
-    nothing = [F.lit(None).cast(kind).alias(name) for name, kind in shape.columns.items()]
-    return spark.range(1).select(*nothing, literal(telling.at, shape.time_type).alias("_at"), *own)
 
 
 def remember(
     spark: SparkSession,
     memory: Memory,
     shape: Shape,
-    telling: Telling,
+    tellings: Sequence[Telling],
     words: Sequence[DataFrame],
     note: dict[str, Any],
     declared: Declared = UNDECLARED,
     *,
     few: bool,
 ) -> None:
-    """Write one telling and its words in one commit; `few` words are written without a Spark job."""
-    if not words and not memory.is_new:
-        _append_telling(memory.path, telling, note)
+    """Write tellings and their words in one commit; `few` words are written without a Spark job."""
+    if not words and not memory.is_new:  # the unchanged snapshot of every night
+        rows_of = pa.Table.from_pylist([_as_row(one) for one in tellings], schema_of(memory.path))
+        append_arrow_path(memory.path, rows_of, note)
         return
-    rows = [telling_row(spark, telling, shape)]
+    rows = [telling_rows(spark, tellings, shape)]
     for part in words:
         empty = {"_record": F.lit("word"), "_changes": F.lit(None).cast("boolean")}
         empty |= {name: F.lit(None).cast("bigint") for name in ("_no_word", "_missing")}
@@ -177,17 +191,3 @@ def remember(
         append_arrow_path(memory.path, taken(everything).toArrow(), note)
     else:
         append_path(everything, memory.path, note=note, add_columns=True)
-
-
-def _append_telling(path: str, telling: Telling, note: dict[str, Any]) -> None:
-    """Append a telling without words, the unchanged snapshot of every night, without a Spark job."""
-    row = {
-        "_record": "telling",
-        "_at": telling.at,
-        "_columns": telling.columns,
-        "_told": telling.told,
-        "_changes": telling.changes,
-        "_no_word": telling.no_word,
-        "_missing": telling.missing,
-    }
-    append_arrow_path(path, pa.Table.from_pylist([row], schema=schema_of(path)), note)

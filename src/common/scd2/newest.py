@@ -10,7 +10,7 @@ from .difference import MergeResult, difference, existing
 from .memory import FEW
 from .replay import ABSENT, NO_WORD, PRESENT, versions
 from .shape import as_time, literal
-from .snapshot import Snapshot, compared, new_words, refuse, telling, with_wishes
+from .snapshot import Snapshot, Told, compared, new_words, refuse, telling, with_wishes
 
 
 def tell_newest(told: Snapshot, said: DataFrame) -> MergeResult:
@@ -27,7 +27,8 @@ def tell_newest(told: Snapshot, said: DataFrame) -> MergeResult:
             wanted = versions(_newest_words(told, moved, history), told.shape)
             found = difference(wanted, had, told.shape, counts["keys"], few=few)
         words = [new_words(told, differing)] if differs else []
-        return write(told.batch, found, words, telling(told, counts, found), counts["keys"], current_only=True, few=few)
+        tellings = [telling(told, counts, found)]
+        return write(told.batch, found, words, tellings, counts["keys"], current_only=True, few=few)
     finally:
         differing.unpersist()
         if found is not None:
@@ -91,16 +92,23 @@ def _newest_words(told: Snapshot, moved: DataFrame, history: DataFrame | None) -
     return standing.unionByName(new)
 
 
-def _known_keys(told: Snapshot, moved: DataFrame, history: DataFrame | None) -> DataFrame:
+def _known_keys(told: Told, moved: DataFrame, history: DataFrame | None) -> DataFrame:
     """Add `_known`: whether the key had a version before, closed ones included, so that this is not its first."""
-    shape, first = told.shape, told.first
-    stands = F.col("_was").isNotNull()
-    if first is None or told.last is None or history is None or shape.hard_deletes != "invalidate":
+    stands, closed = F.col("_was").isNotNull(), closed_keys(told, history)
+    if closed is None:
         return moved.withColumn("_known", stands)
+    marked = moved.join(closed.withColumn("_closed", F.lit(True)), list(told.shape.keys), "left")
+    return marked.withColumn("_known", stands | F.col("_closed").isNotNull())
+
+
+def closed_keys(told: Told, history: DataFrame | None) -> DataFrame | None:
+    """Return the keys that have closed versions, None where it does not matter for where a version starts."""
+    shape, first = told.shape, told.first
+    if first is None or told.last is None or history is None or shape.hard_deletes != "invalidate":
+        return None
     if not isinstance(first, str) and as_time(first, shape.time_type) <= told.last:  # type: ignore[operator]
-        return moved.withColumn("_known", stands)  # every snapshot so far lacked the key, so it can't start there
-    closed = history.where("NOT is_current").select(*shape.keys).distinct().withColumn("_closed", F.lit(True))
-    return moved.join(closed, list(shape.keys), "left").withColumn("_known", stands | F.col("_closed").isNotNull())
+        return None  # every snapshot so far lacked the key, so it can't start there
+    return history.where("NOT is_current").select(*shape.keys).distinct()
 
 
 def told_already(told: Snapshot, said: DataFrame) -> MergeResult | None:

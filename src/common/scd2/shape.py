@@ -20,8 +20,8 @@ PROPERTY = "cloudlake.scd2"
 HARD_DELETES = ("ignore", "invalidate", "new_record")
 HISTORY_COLUMNS = ("effective_from", "effective_to", "is_current", "is_deleted", "record_hash")
 
-_INTEGERS = ["tinyint", "smallint", "int", "bigint"]
-_TIMES = (*_INTEGERS, "timestamp", "timestamp_ntz", "date")
+INTEGERS = ["tinyint", "smallint", "int", "bigint"]
+_TIMES = (*INTEGERS, "timestamp", "timestamp_ntz", "date")
 _JSON = {
     "timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX",
     "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS",
@@ -162,8 +162,8 @@ def widened(rows: DataFrame, known: Mapping[str, T.DataType], names: Sequence[st
 
 
 def _fits(found: str, kept: str) -> bool:
-    if found in _INTEGERS and kept in _INTEGERS:
-        return _INTEGERS.index(found) < _INTEGERS.index(kept)
+    if found in INTEGERS and kept in INTEGERS:
+        return INTEGERS.index(found) < INTEGERS.index(kept)
     return (found, kept) == ("float", "double") or found == "void"
 
 
@@ -190,7 +190,7 @@ def as_time(value: Time, kind: str) -> Time:
     Raises:
         TypeError: a number where a date is needed, or the other way round.
     """
-    if kind in _INTEGERS:
+    if kind in INTEGERS:
         if time_type(value) != "bigint":
             raise TypeError(f"{value!r} is not an integer")
         return value

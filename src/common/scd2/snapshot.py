@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
 
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Observation
 from pyspark.sql import functions as F
 
@@ -18,11 +19,12 @@ from .words import columns_text
 
 
 @dataclass(frozen=True)
-class Snapshot:
-    """One snapshot on its way."""
+class Told:
+    """Snapshots on their way, all with the same columns."""
 
     batch: Batch
-    at: Time
+    times: tuple[Time, ...]
+    """When they were taken, oldest first."""
     first: Time | str | None
 
     @property
@@ -32,13 +34,13 @@ class Snapshot:
 
     @property
     def last(self) -> Time | None:
-        """The newest snapshot known before this one."""
+        """The newest snapshot known before these."""
         return max(self.batch.memory.snapshots, default=None)
 
     @property
     def is_newest(self) -> bool:
-        """Tell whether this snapshot is newer than all others, and the current versions say all that it meets."""
-        return self.last is None or (self.current_say_all and self.last < self.at)  # type: ignore[operator]
+        """Tell whether the snapshots are newer than all others, and the current versions say all that they meet."""
+        return self.last is None or (self.current_say_all and self.last < self.times[0])  # type: ignore[operator]
 
     @property
     def current_say_all(self) -> bool:
@@ -56,8 +58,17 @@ class Snapshot:
 
     @property
     def columns(self) -> str:
-        """The columns of the snapshot, as its words name them."""
+        """The columns of the snapshots, as their words name them."""
         return columns_text(self.batch.told)
+
+
+class Snapshot(Told):
+    """One snapshot on its way."""
+
+    @property
+    def at(self) -> Time:
+        """When it was taken."""
+        return self.times[0]
 
 
 def values(shape: Shape, names: Sequence[str]) -> Column:
@@ -156,7 +167,7 @@ def telling(told: Snapshot, counts: dict[str, int], found: Difference | None) ->
     return Telling(told.batch.memory.next, told.at, told.columns, changes, counts["no_word"], counts["missing"])
 
 
-def with_wishes(told: Snapshot, words: DataFrame) -> DataFrame:
+def with_wishes(told: Told, words: DataFrame) -> DataFrame:
     """Add when a version that a word opens should start, if the rules allow it."""
     shape = told.shape
     kind = shape.time_type
@@ -169,3 +180,16 @@ def with_wishes(told: Snapshot, words: DataFrame) -> DataFrame:
     has_changed = shape.changed_at is not None and shape.changed_at in shape.columns
     changed = F.col(f"`{shape.changed_at}`").cast(kind) if has_changed else nothing
     return words.withColumns({"_first": first, "_changed": changed})
+
+
+def times_before(told: Told) -> DataFrame:
+    """Map the time of every snapshot, those on their way included, to the one before it."""
+    times = sorted({*told.batch.memory.snapshots, *told.times})
+    kind = arrow_time(told.shape.time_type)
+    table = pa.table({"_at": pa.array(times, kind), "_before": pa.array([None, *times[:-1]], kind)})
+    return told.batch.spark.createDataFrame(table)
+
+
+def arrow_time(kind: str) -> pa.DataType:
+    """Return the type that Arrow has for the times of snapshots."""
+    return {"timestamp": pa.timestamp("us", "UTC"), "date": pa.date32(), "bigint": pa.int64()}[kind]

@@ -1,27 +1,29 @@
-"""Tell a history a full snapshot: every key that exists at one time, and thereby which do not.
+"""Tell a history full snapshots: every key that exists at one time, and thereby which do not.
 
 The newest snapshot is compared with the current versions alone, so its cost does not grow with the history. A late or
 repeated one is compared with what the memory says of its time, is woven in between its neighbours, and the keys that it
-speaks of are replayed from all their words.
+speaks of are replayed from all their words. Many are told at once with `apply_snapshots`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 
+from ..errors import did_you_mean
 from ..lake.conflicts import Conflicts
 from ..lake.small import CONFLICTS, table_lock
 from ..lake.storage import full_path
-from .batches import declare
+from .batches import Batch, declare
 from .difference import MergeResult
 from .late import tell_late
 from .memory import recall
 from .newest import tell_newest, told_already
-from .shape import HARD_DELETES, UNDECLARED, Declared, HistoryRefusedError, Shape, Time, as_time, time_type
-from .snapshot import Snapshot, said_by
+from .several import tell_several
+from .shape import HARD_DELETES, INTEGERS, UNDECLARED, Declared, HistoryRefusedError, Shape, Time, as_time, time_type
+from .snapshot import Snapshot, Told, said_by
 
 
 def apply_snapshot(
@@ -80,16 +82,105 @@ def apply_snapshot(
         def tell() -> MergeResult:
             batch, rows = declare(spark, target, recall(target), snapshot, shape, needed, note)
             batch = replace(batch, declared=declared, memory_declared=memory_declared)
-            return _tell(Snapshot(batch, as_time(snapshot_at, shape.time_type), first_effective_from), rows, present)
+            return _tell_one(batch, rows, present, as_time(snapshot_at, shape.time_type), first_effective_from)
 
         return conflicts.retried(tell)
 
 
-def _tell(told: Snapshot, rows: DataFrame, present: DataFrame | None) -> MergeResult:
+def _tell_one(
+    batch: Batch, rows: DataFrame, present: DataFrame | None, at: Time, first: Time | str | None
+) -> MergeResult:
+    told = Snapshot(batch, (at,), first)
     said = said_by(told, rows, present)
     if told.is_newest:
         return tell_newest(told, said)
     return told_already(told, said) or tell_late(told, said)
+
+
+def apply_snapshots(
+    spark: SparkSession,
+    target: str,
+    snapshots: DataFrame,
+    *,
+    keys: Sequence[str],
+    times: Iterable[Time],
+    at: str = "snapshot_at",
+    hard_deletes: str = "invalidate",
+    tracked: Sequence[str] | None = None,
+    surrogate_key: str = "sk",
+    changed_at: str | None = None,
+    first_effective_from: Time | str | None = None,
+    present: DataFrame | None = None,
+    run_id: str | None = None,
+    declared: Declared = UNDECLARED,
+    memory_declared: Declared = UNDECLARED,
+    conflicts: Conflicts = CONFLICTS,
+) -> MergeResult:
+    """Tell the history at `target` many snapshots at once: one commit, and the table that they make one by one.
+
+    They may lie between known snapshots, and repeat them; all have the same columns. The arguments are those of
+    `apply_snapshot`, and beside them:
+
+    Args:
+        snapshots: One row for each key and snapshot: the business columns, and `at`.
+        times: When the snapshots were taken: every one, so that a snapshot without a row counts.
+        at: The column that says of which snapshot a row is; `present` has it too.
+
+    Raises:
+        HistoryRefusedError: what `apply_snapshot` refuses, or a row of a snapshot that `times` does not name.
+    """
+    target = full_path(target)
+    told_times = list(times)
+    with table_lock(f"{target}__apply"):
+        shape = _shape_of_several(
+            target, keys, told_times, hard_deletes, tracked, surrogate_key, changed_at, first_effective_from
+        )
+        ordered = sorted({as_time(time, shape.time_type) for time in told_times})
+        _require_times(target, shape, at, [snapshots] if present is None else [snapshots, present])
+        note = {"scd2": "snapshots", "snapshots": len(ordered), "snapshot_at": str(max(ordered)), "run_id": run_id}
+        first_column = first_effective_from if isinstance(first_effective_from, str) else None
+        needed = {"changed_at": changed_at, "first_effective_from": first_column}
+
+        def tell() -> MergeResult:
+            batch, rows = declare(spark, target, recall(target), snapshots, shape, needed, note, [at])
+            batch = replace(batch, declared=declared, memory_declared=memory_declared)
+            return tell_several(Told(batch, tuple(ordered), first_effective_from), rows, present, at)
+
+        return conflicts.retried(tell)
+
+
+def _shape_of_several(
+    target: str,
+    keys: Sequence[str],
+    times: Sequence[Time],
+    hard_deletes: str,
+    tracked: Sequence[str] | None,
+    surrogate_key: str,
+    changed_at: str | None,
+    first: Time | str | None,
+) -> Shape:
+    if not times:
+        raise HistoryRefusedError(target, ["times: name the time of every snapshot; there is none"])
+    kinds = {time_type(time): time for time in times}
+    if len(kinds) > 1:
+        shown = ", ".join(repr(time) for time in kinds.values())
+        raise HistoryRefusedError(target, [f"times: of more than one type, such as {shown}"])
+    return _shape(target, keys, times[0], hard_deletes, tracked, surrogate_key, changed_at, first)
+
+
+def _require_times(target: str, shape: Shape, at: str, told: Sequence[DataFrame]) -> None:
+    """Require the column that tells snapshots apart, of a type that loses nothing in that of the history."""
+    faults = []
+    takes = {"timestamp": ("timestamp", "timestamp_ntz", "date"), "date": ("date",)}.get(shape.time_type, INTEGERS)
+    for name, rows in zip(("snapshots", "present"), told, strict=False):
+        if at not in rows.columns:
+            faults.append(f"at: {name} has no column '{at}'{did_you_mean(at, rows.columns)}")
+        elif (kind := rows.schema[at].dataType.simpleString()) not in takes:
+            faults.append(f"at: column '{at}' of {name} is {kind}, times are {shape.time_type}; cast it")
+    if at in shape.keys:
+        faults.append(f"at: '{at}' is a key")
+    if faults:
+        raise HistoryRefusedError(target, faults)
 
 
 def _shape(

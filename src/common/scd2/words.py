@@ -36,6 +36,19 @@ def word_columns(shape: Shape) -> list[str]:
     return [*shape.columns, "_at", "_word", "_columns", "_fact", "_told"]
 
 
+def standing_words(shape: Shape, standing: DataFrame) -> DataFrame:
+    """The current versions as words: they stand, and have every column."""
+    return standing.select(
+        *(f"`{name}`" for name in shape.columns),
+        F.col("effective_from").alias("_at"),
+        F.when(F.col("is_deleted"), ABSENT).otherwise(PRESENT).alias("_word"),
+        F.lit(columns_text(shape.columns)).alias("_columns"),
+        F.lit(None).cast("bigint").alias("_fact"),
+        F.lit(None).cast("bigint").alias("_told"),
+        F.lit(True).alias("_fixed"),
+    )
+
+
 def words_in(
     rows: DataFrame, shape: Shape, told: Sequence[str], telling: int, sequence_by: str, deletes: str | None
 ) -> DataFrame:
