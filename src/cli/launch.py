@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..common import java
 from ..common.errors import CloudlakeError, ConfigurationError
+from .compiler import with_compiler
 from .main import build_parser
 
 FOR_SPARK = {"--master": "URL", "--spark-conf": "K=V"}
@@ -77,30 +78,32 @@ def for_executors(root: Path) -> list[str]:
     return ["--py-files", str(archive), "--jars", ",".join(map(str, jars))]
 
 
-def command_line(arguments: Sequence[str], root: Path) -> list[str]:
-    """Return spark-submit's command line for a command of cloudlake, once its arguments have been checked.
+def command_line(arguments: Sequence[str], root: Path) -> tuple[list[str], dict[str, str]]:
+    """Return spark-submit's command line for a command of cloudlake, once its arguments have been checked, and its environment.
 
     Raises:
         ConfigurationError: the arguments are wrong, or there is no Java.
     """
     spark, rest = split(arguments)
-    build_parser().parse_args(rest)
+    chosen = build_parser().parse_args(rest)
     if java.java_command() is None:
         raise ConfigurationError(java.what_is_wrong_with_java())
     if not is_local(spark):
         spark += for_executors(root)
     submit = Path(sys.executable).with_name("spark-submit")
-    return [str(submit), *spark, str(Path("scripts", "submit.py")), *rest]
+    env = {**os.environ, **java.surroundings(os.environ)}
+    line = [str(submit), *spark, str(Path("scripts", "submit.py")), *rest]
+    return line, env | (with_compiler(env, chosen) if is_local(spark) else {})
 
 
 def main(arguments: Sequence[str]) -> int:
     """Become spark-submit; returns only where that can't be."""
     try:
-        line = command_line(arguments, Path.cwd())
+        line, env = command_line(arguments, Path.cwd())
     except CloudlakeError as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return error.exit_code
-    os.execve(line[0], line, {**os.environ, **java.surroundings(os.environ)})
+    os.execve(line[0], line, env)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from cloudlake.cli import launch
+from cloudlake.cli import compiler, launch
+from cloudlake.cli.main import build_parser
 from cloudlake.common import java
 from cloudlake.common.errors import ConfigurationError
 from flow import ROOT
@@ -143,3 +144,33 @@ def test_java_is_blamed_only_where_it_is_java(
 def test_what_kept_spark_from_starting_is_told_by_its_cause(error: Exception, said: str) -> None:
     advice: Callable[[BaseException], str] = java.why_not_started
     assert said in advice(error) and "Java" not in advice(error)
+
+
+def compiler_of(command: str, landing: Path, lake: Path, *more: str, given: str = "") -> str:
+    chosen = build_parser().parse_args([*command.split(), "--landing", str(landing), "--lake", str(lake), *more])
+    env = {"SPARK_SUBMIT_OPTS": given} if given else {}
+    return str(compiler.with_compiler(env, chosen).get("SPARK_SUBMIT_OPTS", ""))
+
+
+def test_a_short_run_gets_the_quick_compiler_and_a_stream_or_much_data_both(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(compiler, "MUCH", 100)
+    landing, lake = tmp_path / "landing", tmp_path / "lake"
+    (landing / "usage_events_stream").mkdir(parents=True)
+    old, new = landing / "usage_events_stream" / "old.jsonl", landing / "usage_events_stream" / "new.jsonl"
+    old.write_text("x" * 60)
+    assert compiler_of("batch", landing, lake) == compiler_of("stream once", landing, lake) == compiler.QUICK
+    assert compiler_of("stream run", landing, lake) == "", "it goes on"
+    assert compiler_of("batch", landing, lake, given="-Xmx1g") == f"-Xmx1g {compiler.QUICK}"
+    assert compiler_of("batch", landing, lake, given="-XX:TieredStopAtLevel=4") == "", "a person's own choice"
+    new.write_text("x" * 60)
+    assert compiler_of("batch", landing, lake) == "", "all that lies there is new to an empty lake"
+    log = lake / "ops" / "landed_files" / "_delta_log"
+    log.mkdir(parents=True)
+    os.utime(log, (new.stat().st_ctime + 1, new.stat().st_ctime + 1))
+    assert compiler_of("batch", landing, lake) == compiler.QUICK, "what was taken counts no more"
+    assert compiler_of("batch", landing, lake, "--full-reload") == "", "but where all is made anew"
+    os.utime(log, (1, 1))
+    os.utime(new, (0, 0))
+    assert compiler_of("batch", landing, lake) == "", "a file that was moved here is new, whatever time it bears"
