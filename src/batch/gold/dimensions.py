@@ -1,4 +1,7 @@
-"""Dimensions that no source delivers: the calendar and the regions."""
+"""Dimensions that no source delivers: the calendar and the regions.
+
+What they bring along is handed to Spark through Arrow: a list of Python would start Python workers for it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ from collections.abc import Mapping
 from functools import reduce
 
 import holidays
+import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -41,7 +45,9 @@ def dim_date(
     year_end = F.make_date(F.year("last"), F.lit(12), F.lit(31))
     dates = span.select(F.explode(F.sequence(F.trunc("first", "year"), year_end)).alias("date"))
     named = holidays.country_holidays(holidays_of, years=range(first_year, last_year + 1))
-    free = usage.sparkSession.createDataFrame(sorted(named.items()), "date date, holiday_name string")
+    free = usage.sparkSession.createDataFrame(
+        pa.table({"date": pa.array(named.keys(), pa.date32()), "holiday_name": pa.array(named.values(), pa.string())})
+    )
     day = F.col("date")
     return dates.join(F.broadcast(free), "date", "left").withColumns(
         {
@@ -66,8 +72,9 @@ def dim_date(
 
 def dim_region(resources: DataFrame, *, regions: Mapping[str, Mapping[str, str]]) -> DataFrame:
     """One row for each region that is declared, or that a version of a resource names; those have no attributes."""
-    attributes = "region string, continent string, country string, currency string, time_zone string"
-    declared = resources.sparkSession.createDataFrame(
-        [{"region": region, **place} for region, place in regions.items()], attributes
+    attributes = pa.schema(
+        [(name, pa.string()) for name in ("region", "continent", "country", "currency", "time_zone")]
     )
+    rows = [{"region": region, **place} for region, place in regions.items()]
+    declared = resources.sparkSession.createDataFrame(pa.Table.from_pylist(rows, attributes))
     return declared.join(resources.select("region").where("region IS NOT NULL").distinct(), "region", "full")
