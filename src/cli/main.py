@@ -30,6 +30,7 @@ from . import (
     gate,
     history,
     landing,
+    lineage,
     maintain,
     publish,
     quality,
@@ -49,7 +50,7 @@ from .typed import typed
 
 COMMANDS = (
     batch, landing, stream, serve, query, sql, dashboard, report, status, runs, doctor, gate, rollback, publish, export, maintain,
-    erase, history, alerts, quarantine, quality, schema, dictionary, completion,
+    erase, history, alerts, quarantine, quality, schema, lineage, dictionary, completion,
 )  # fmt: skip
 """The commands, in the order that --help lists them."""
 

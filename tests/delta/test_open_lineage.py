@@ -134,6 +134,10 @@ def test_a_run_is_told_with_schema_columns_statistics_and_quality_and_every_even
         == output["outputFacets"]["outputStatistics"]
     )
     assert "cost_usd" in {field["name"] for field in output["facets"]["schema"]["fields"]}
+    made_from = output["facets"]["columnLineage"]["fields"]["cost_usd"]["inputFields"]
+    assert [(one["name"].rpartition("/lake/")[2], one["field"]) for one in made_from] == [
+        ("silver/usage_events", "cost_usd")
+    ]
     assert [one["name"].rpartition("/")[2] for one in mart["inputs"]] == ["usage_events"]
     (audited,) = audit["inputs"]
     (assertion,) = audited["inputFacets"]["dataQualityAssertions"]["assertions"]

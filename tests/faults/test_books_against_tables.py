@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from books_lake import assert_whole, foreign, remove, rows_of, run
 from cloudlake.common.clock import now_utc
 from cloudlake.common.config import Config
 from cloudlake.common.lake.books import Books, restore_line
@@ -23,69 +22,6 @@ from cloudlake.common.quality import quarantine
 from cloudlake.runs import trust
 from cloudlake.runs.declaring import declared_tables
 from deltalake import DeltaTable, write_deltalake
-from flow import cloudlake, deliver, opened
-
-MARTS = "gold.usage_daily gold.org_daily_usage_by_service gold.tickets_by_org_date gold.user_activity"
-JOBS = f"customers_orgs users support_tickets usage_events {MARTS} serving.org_daily_usage".split()
-ANSWERS = (
-    "silver.users", "silver.support_tickets", "silver.usage_events", "quarantine.usage_events", "speed.usage_increments",
-    "gold.usage_daily", "gold.org_daily_usage_by_service", "gold.tickets_by_org_date", "gold.user_activity", "serving.org_daily_usage",
-)  # fmt: skip
-APART = {"load_id", "run_id", "_ingested_at", "quarantined_at", "resolved_at", "speed_events"}
-
-
-def run(config: Config, *arguments: str) -> int:
-    jobs = arguments or ("--jobs", *JOBS)
-    return cloudlake(config.lake.root, config.landing, "batch", *jobs)
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory, spark: Any) -> Config:
-    """A small lake, dirt and all, made by one run."""
-    root = tmp_path_factory.mktemp("books")
-    deliver(root / "landing", 7, orgs=8, days=6, events=30, files=3)
-    config = opened(root / "lake", root / "landing")
-    run(config)
-    return config
-
-
-@pytest.fixture(scope="module")
-def answers(built: Config) -> dict[str, list[str]]:
-    return {name: rows_of(built, name) for name in ANSWERS}
-
-
-@pytest.fixture
-def config(built: Config) -> Iterator[Config]:
-    """The lake, given back as it was."""
-    saved = built.lake.root.with_name("saved")
-    shutil.copytree(built.lake.root, saved)
-    yield built
-    shutil.rmtree(built.lake.root)
-    saved.rename(built.lake.root)
-
-
-def rows_of(config: Config, name: str) -> list[str]:
-    table = config.lake.read_small(name)
-    rows = table.select([column for column in table.column_names if column not in APART]).to_pylist()
-    return sorted(json.dumps(row, default=str, sort_keys=True) for row in rows)
-
-
-def remove(config: Config, *names: str) -> None:
-    for name in names:
-        shutil.rmtree(config.lake.path(name))
-
-
-def foreign(config: Config, name: str) -> None:
-    write_deltalake(config.lake.path(name), config.lake.read_small(name).slice(0, 1), mode="append")
-
-
-def assert_whole(config: Config, answers: dict[str, list[str]]) -> None:
-    for name, rows in answers.items():
-        if name != "speed.usage_increments":
-            assert rows_of(config, name) == rows, name
-    landed = {(r["table"], r["delivery"]): r for r in config.lake.rows("ops.reconciliation")}
-    assert all(r["landed"] == r["accepted"] + r["quarantined"] + r["duplicates"] for r in landed.values())
-    assert trust.compared(config, trust.watched(config)) == []
 
 
 def test_tables_that_are_removed_come_back_from_what_they_are_made_of(
@@ -109,7 +45,13 @@ def test_events_that_are_removed_or_put_back_older_are_made_anew(
 ) -> None:
     entered = [row["quarantine_id"] for row in quarantine.open_rows(config.lake, "quarantine.usage_events")][:2]
     quarantine.resolve(
-        config.lake, config.registry, "quarantine.usage_events", entered, quarantine.REPLAYED, now_utc(), {"run_id": "r"}
+        config.lake,
+        config.registry,
+        "quarantine.usage_events",
+        entered,
+        quarantine.REPLAYED,
+        now_utc(),
+        {"run_id": "r"},
     )
     Books.of(config.lake).path.unlink()  # a lake that another release left, without marks
     silver = Path(config.lake.path("silver.usage_events"))

@@ -1,0 +1,157 @@
+"""Each damage that the doctor knows, brought about: found, named, and the line that it says to type makes the answers right."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from books_lake import ANSWERS, JOBS, assert_whole, rows_of, run
+from cloudlake.cli.main import main
+from cloudlake.common.clock import now_utc
+from cloudlake.common.config import Config
+from cloudlake.common.lake.damage import log_damage
+from cloudlake.common.receivers import WebhookTarget
+from cloudlake.runs.health import examine
+from cloudlake.upkeep.findings import Finding
+from cloudlake.upkeep.machine import machine_findings
+from deltalake import DeltaTable
+from flow import event_line, land_events, opened
+from lines_typed import log_of, newest_entry, type_in
+
+FIX = "cloudlake doctor --fix"
+KEPT = "publication_kept_gone"
+
+
+def wrong(config: Config) -> dict[str, Finding]:
+    """What the doctor finds, by kind and place; sources that this small lake does not take aside."""
+    found = [finding for finding in examine(config, now_utc()) if finding.kind != "landing_unread"]
+    return {f"{finding.kind} {finding.where}": finding for finding in found}
+
+
+def assert_mended(config: Config, answers: dict[str, list[str]]) -> None:
+    """The answers are right; what is lost for good is that the publication of before can be rolled back to."""
+    assert_whole(config, answers)
+    left = wrong(config)
+    assert {finding.kind for finding in left.values()} <= {KEPT}
+    for finding in left.values():
+        type_in(finding.line, config)
+    assert wrong(config) == {}
+
+
+def test_nothing_starts_over_damaged_logs_and_each_is_mended_by_the_line_that_is_named(
+    config: Config, answers: dict[str, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert wrong(config) == {}
+    before = (config.lake.root / "published.json").read_text()
+    newest_entry(config, "silver.users").write_bytes(b"")
+    entry = newest_entry(config, "gold.usage_daily")
+    entry.write_bytes(entry.read_bytes()[:200])
+    (log_of(config, "silver.support_tickets") / f"{0:020d}.json").unlink()
+    DeltaTable(config.lake.path("speed.usage_increments")).create_checkpoint()
+    (checkpoint,) = log_of(config, "speed.usage_increments").glob("*.checkpoint.parquet")
+    checkpoint.write_bytes(checkpoint.read_bytes()[:100])
+    for mode in (["batch"], ["stream", "once"]):
+        folders = ["--lake", str(config.lake.root), "--landing", str(config.landing)]
+        assert main([*mode, *folders]) == 1
+        said = capsys.readouterr().err
+        assert re.search(r"silver.users: log entry \d{20}.json is empty\. Answers lack rows", said)
+        assert re.search(r"gold.usage_daily: log entry \d{20}.json is cut", said) and "Nothing was started" in said
+    assert (config.lake.root / "published.json").read_text() == before
+    found = wrong(config)
+    assert set(found) == {
+        "log_entry silver.users", "log_entry gold.usage_daily", "log_gap silver.support_tickets",
+        "log_checkpoint speed.usage_increments",
+    }  # fmt: skip
+    assert all(finding.stops for finding in found.values())
+    assert found["log_entry silver.users"].line.startswith(FIX)
+    type_in(found["log_entry silver.users"].line.partition(" && ")[0], config, *JOBS)
+    said = capsys.readouterr().out
+    assert said.count("mended: ") == 3 and "type: mkdir -p" in said
+    assert set(wrong(config)) == {"log_gap silver.support_tickets"}
+    type_in(found["log_gap silver.support_tickets"].line, config, *JOBS)
+    assert_mended(config, answers)
+
+
+def test_a_lake_that_is_put_back_older_than_its_landing_zone_takes_again_what_has_landed_since(config: Config) -> None:
+    lake, landing = config.lake.root, config.landing
+    shutil.copytree(lake, lake.with_name("older"))
+    users = (landing / "users.csv").read_text().splitlines()
+    try:
+        (landing / "2026-01-01").mkdir()
+        (landing / "2026-01-01" / "users.csv").write_text("\n".join(users[:-2]) + "\n")
+        known = json.loads(config.lake.read_small("bronze.usage_events", columns=["raw"])["raw"][0].as_py())
+        land_events(landing, "later.jsonl", [event_line(n, org_id=known.get("org_id", "org_x")) for n in range(5)])
+        assert run(config) == 0
+        answers = {name: rows_of(config, name) for name in ANSWERS}
+        shutil.rmtree(lake)
+        lake.with_name("older").rename(lake)
+        assert wrong(config) == {}
+        (found,) = (finding for finding in examine(config, now_utc()) if finding.kind == "landing_unread")
+        assert "put back from an older copy" in found.means
+        type_in(found.line, config, *JOBS)
+        assert_whole(config, answers)
+    finally:
+        shutil.rmtree(landing / "2026-01-01")
+        (landing / "usage_events_stream" / "later.jsonl").unlink()
+
+
+def test_a_landing_zone_that_has_moved_and_a_checkpoint_ahead_are_begun_anew_and_nothing_doubles(
+    config: Config, answers: dict[str, list[str]]
+) -> None:
+    landing = config.landing
+    moved = opened(config.lake.root, landing.with_name("moved"))
+    offset = max(
+        (config.lake.root / "checkpoints" / "silver_usage_events" / "offsets").glob("[0-9]*"), key=lambda p: int(p.name)
+    )
+    lines = offset.read_text().splitlines()
+    ahead = json.loads(lines[-1]) | {"reservoirVersion": 50}
+    offset.write_text("\n".join([*lines[:-1], json.dumps(ahead)]))
+    landing.rename(moved.landing)
+    try:
+        assert {key.split()[0] for key in wrong(config)} >= {"landing_gone"}
+        found = wrong(moved)
+        assert {key.split()[0] for key in found} == {"landing_moved", "checkpoint_ahead"}
+        (line,) = {finding.line for finding in found.values()}
+        assert line.startswith(FIX)
+        type_in(line, moved, *JOBS)
+        assert_mended(moved, answers)
+    finally:
+        moved.landing.rename(landing)
+
+
+def test_what_the_machine_lacks_is_named(built: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = now_utc()
+    assert machine_findings(built, now) == []
+
+    def kinds(config: Config, at: datetime = now) -> list[str]:
+        return [finding.kind for finding in machine_findings(config, at)]
+
+    assert kinds(built, now - timedelta(days=400)) == ["clock"]
+    hook = WebhookTarget(kind="webhook", url="${CLOUDLAKE_NOWHERE}")
+    settings = built.settings.model_copy(
+        update={"notifications": built.settings.notifications.model_copy(update={"targets": {"chat": hook}})}
+    )
+    told = machine_findings(Config(**{**vars(built), "settings": settings}), now)
+    assert [(f.kind, f.line) for f in told] == [("secret", "export CLOUDLAKE_NOWHERE=…")]
+    assert "rights" in kinds(opened(Path("/proc/self/lake"), built.landing)) or not Path("/proc/self").exists()
+    monkeypatch.setenv("JAVA_HOME", str(built.landing))
+    assert kinds(built) == ["java"]
+
+
+@pytest.mark.parametrize("part", [True, False])
+def test_a_checkpoint_with_a_part_missing_is_harmless_only_where_the_entries_before_it_are_there(
+    config: Config, part: bool
+) -> None:
+    log = log_of(config, "gold.usage_daily")
+    version = config.lake.version("gold.usage_daily")
+    (log / f"{version:020d}.checkpoint.{1:010d}.{2:010d}.parquet").write_bytes(b"PAR1....PAR1")
+    if not part:
+        (log / f"{0:020d}.json").unlink()
+    damage = log_damage(config.lake, "gold.usage_daily")
+    assert damage is not None and (damage.kind, damage.is_mendable) == (
+        ("checkpoint", True) if part else ("gap", False)
+    )
