@@ -1,7 +1,8 @@
 """The audit before a publication: whole tables against their expectations, and the gate where one of level `fail` breaks.
 
-A table is checked where it, a table its facts speak of, or its contract has changed since it was last found good. Small
-tables are read without Spark. Results go to ops.quality_results, pages to <lake>/quality/.
+A table is checked where it, a table its facts speak of, or its contract has changed since it was last found good; of a
+large one, its rows are checked in the days or months that have changed since then. Spark reads what is too large for
+DuckDB and pandas. Results go to ops.quality_results, pages to <lake>/quality/.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from ..common.config import Config
 from ..common.contracts.table import Table
@@ -30,7 +30,6 @@ from ..common.quality.checks import (
     change_from,
     checks_of,
     facts_of,
-    key_of,
     profile_from,
     profile_query,
     row_rules,
@@ -41,15 +40,13 @@ from ..common.quality.checks import (
 from ..common.quality.docs import INDEX, Line, Validated, index_page, page_of, table_page
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
+from .audited_rows import rows_to_check
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from ..common.quality.expectations import Finding, Suites
 
 PROFILE = "profile"
 ROW_RULES = "row_rules"
-PERSONAL = "(personal data)"
 
 
 @dataclass(frozen=True)
@@ -61,6 +58,13 @@ class Subject:
     rows_since: Mapping[str, int]
     """The versions since when they hold these rows: a compaction makes a version of its own, and changes none."""
     fingerprint: str
+    sound: int | None = None
+    """The version of the table at which all of its rows were last found to hold, by this contract; None where none was."""
+
+    @property
+    def version(self) -> int:
+        """The version of the table itself."""
+        return self.versions[self.table.name]
 
     @property
     def name(self) -> str:
@@ -91,6 +95,7 @@ def subjects(config: Config) -> list[Subject]:
     in_order = sorted(named | {table.name for table in tables}, key=lambda name: not name.startswith("ops."))
     newest = {name: lake.version(name) for name in in_order}
     settings = config.settings.quality.model_dump_json()
+    sound = lake.last_note(RESULTS).get("sound", {})
     found = []
     for table in tables:
         mentioned = {name for fact in facts_of(table).values() for name in tables_in(fact.measure)}
@@ -98,7 +103,9 @@ def subjects(config: Config) -> list[Subject]:
         built_from = lake.last_note(table.name).get("inputs", {}) if table.layer == "gold" else {}
         versions = {name: built_from.get(name, newest[name]) for name in sorted(mentioned | {table.name})}
         since = {name: lake.rows_since(name, version) for name, version in versions.items()}
-        found.append(Subject(table, versions, since, fingerprint(settings, table.model_dump_json())))
+        contract = fingerprint(settings, table.model_dump_json())
+        at, by = sound.get(table.name, (None, ""))
+        found.append(Subject(table, versions, since, contract, at if by == contract else None))
     return found
 
 
@@ -197,29 +204,25 @@ def _audit_table(
         if name not in rules and _is_measurable(config, subject, body.measure)
     }
     queries = {PROFILE: profile_query(table), **({ROW_RULES: row_rules_query(table)} if rules else {}), **known}
-    limit = config.settings.quality.pandas_rows
+    settings = config.settings.quality
     named = {name for query in queries.values() for name in tables_in(query)}
-    is_large = any(_rows(config, name, subject.versions[name]) > limit for name in named)
+    is_large = any(config.lake.is_for_spark(name, subject.versions[name], settings.duckdb_rows) for name in named)
     measured = (_with_spark if is_large else _with_duckdb)(sessions, config, subject, queries)
     profile = profile_from(measured.pop(PROFILE))
     change = change_from(profile, last)
     broken = {name: float(count) for name, count in measured.pop(ROW_RULES, {}).items()}
     numbers = {name: float(row["n"] or 0) for name, row in measured.items()} | broken | dict(change.facts)
-    settings = config.settings.quality
     limits = {name: getattr(settings, name) for name in ("row_count_change", "null_share_change", "mean_change")}
     checks = checks_of(table, numbers, limits)
-    rows = _rows_to_check(sessions, config, subject, profile.rows > limit)
+    rows = rows_to_check(sessions, config, table, subject.version, subject.sound)
     findings = suites.validate(table.name, checks, rows, numbers)
-    return Audited(subject, "spark" if is_large else "pandas", profile, findings, change.where)
+    is_by_spark = is_large or isinstance(rows, DataFrame)
+    return Audited(subject, "spark" if is_by_spark else "pandas", profile, findings, change.where)
 
 
 def _is_measurable(config: Config, subject: Subject, query: str) -> bool:
     """A fact about a table that has not been built yet says nothing."""
     return all(subject.versions[name] >= 0 for name in tables_in(query))
-
-
-def _rows(config: Config, name: str, version: int) -> int:
-    return int(config.lake.dataset(name, version).count_rows())
 
 
 def _with_duckdb(
@@ -264,24 +267,6 @@ def _no_answer(subject: Subject, name: str, error: Exception) -> CloudlakeError:
     return CloudlakeError(f"{subject.table.name}: expectations.{name}.measure gives no answer: {first}")
 
 
-def _rows_to_check(sessions: Sessions, config: Config, subject: Subject, is_large: bool) -> pd.DataFrame | DataFrame:
-    """Return the columns that checks of rows look at, without personal data."""
-    table = subject.table
-    names = list(dict.fromkeys([*key_of(table), *(n for n, column in table.columns.items() if column.required)]))
-    version = subject.versions[table.name]
-    if is_large:
-        rows = config.lake.read(sessions(), table.name, version)
-        hidden = {name: F.when(F.col(name).isNotNull(), F.lit(PERSONAL)) for name in names if name in table.personal}
-        return rows.select(*(hidden.get(name, F.col(name)).alias(name) for name in names))
-    shown = [
-        f"CASE WHEN {name} IS NOT NULL THEN '{PERSONAL}' END AS {name}" if name in table.personal else name
-        for name in names
-    ]
-    with connected(rows=config.lake.dataset(table.name, version)) as connection:
-        frame: pd.DataFrame = connection.sql(f"SELECT {', '.join(shown) or '1 AS one'} FROM rows").df()
-    return frame
-
-
 # --- what is kept -------------------------------------------------------------------------------------------------
 
 
@@ -308,14 +293,15 @@ def _record(
 ) -> None:
     """Append the results in one commit; its note says which tables are good as they are."""
     rows: list[dict[str, Any]] = []
-    good = dict(config.lake.last_note(RESULTS).get("good", {}))
+    last = config.lake.last_note(RESULTS)
+    good, sound = dict(last.get("good", {})), dict(last.get("sound", {}))
     for one in audited:
         table = one.subject.table
         same = {
             "run_id": run_id,
             "table": table.name,
             "rows": one.profile.rows,
-            "version": one.subject.versions[table.name],
+            "version": one.subject.version,
             "engine": one.engine,
             "checked_at": now,
         }
@@ -340,8 +326,14 @@ def _record(
                 }
             )
         good[table.name] = _mark(one.subject) if is_good else ""
+        sound.pop(table.name, None)
+        if all(finding.holds for finding in one.findings if finding.check.what != "fact"):
+            sound[table.name] = (one.subject.version, one.subject.fingerprint)
     here = {one.table.name for one in found}
-    note = {"run_id": run_id, "good": {name: mark for name, mark in good.items() if name in here}}
+    kept = {"good": good, "sound": sound}
+    note = {"run_id": run_id} | {
+        kind: {n: mark for n, mark in marks.items() if n in here} for kind, marks in kept.items()
+    }
     config.lake.append_small(rows, config.registry[RESULTS], note)
 
 

@@ -156,11 +156,48 @@ def test_spark_finds_the_same_with_the_same_suite(tmp_path: Path, spark: SparkSe
     some = ("silver.customers_orgs", "bronze.billing_monthly", "silver.billing_monthly")
     config = load_config(lake=str(tmp_path))
     write(config, {name: CLEAN[name] + PLANTED.get(name, []) for name in some})
-    settings = config.settings.model_copy(update={"quality": config.settings.quality.model_copy(update={"pandas_rows": 0})})
+    settings = config.settings.model_copy(update={"quality": config.settings.quality.model_copy(update={"pandas_rows": 0, "duckdb_rows": 0})})
     with pytest.raises(QualityGateError):
         audit(replace(config, settings=settings), "r1", spark)
     assert found(config, "r1") == pytest.approx({key: seen for key, seen in BROKEN.items() if key[0] in some})
     assert {r["engine"] for r in config.lake.rows("ops.quality_results")} == {"spark"}
+
+
+def test_of_a_large_table_the_days_are_checked_that_changed_since_all_its_rows_held(
+    tmp_path: Path, spark: SparkSession, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = load_config(lake=str(tmp_path))
+    quality = config.settings.quality.model_copy(update={"pandas_rows": 2})
+    config = replace(config, settings=config.settings.model_copy(update={"quality": quality}))
+
+    def land(load: int, *events: dict[str, Any]) -> None:
+        counted = {"table": "silver.usage_events", "delivery": str(load), "accepted": len(events), "counted_at": NOW}
+        write(config, {"silver.usage_events": [e | {"load_id": load} for e in events], "ops.reconciliation": [counted]})
+
+    def checked_by(run_id: str) -> tuple[str, float]:
+        rows = [r for r in config.lake.rows("ops.quality_results") if r["run_id"] == run_id]
+        (key,) = [r for r in rows if r["table"] == "silver.usage_events" and r["rule"] == "key"]
+        return key["engine"], key["observed"]
+
+    older = date(2025, 8, 30)
+    land(1, event(1, "o1"), event(2, "o1", usage_date=older), event(3, "o1", usage_date=older))
+    audit(config, "r1", spark)
+    assert checked_by("r1") == ("spark", 0), "nothing was found to hold yet"
+    land(2, event(4, "o1"))
+    audit(config, "r2", spark)
+    assert checked_by("r2") == ("pandas", 0), "two rows of the day that changed"
+    land(3, event(3, "o1", usage_date=older))
+    for run_id in ("r3", "r4"):
+        with pytest.raises(QualityGateError, match="key: event_id, usage_date stands once: found 2"):
+            audit(config, run_id, spark)
+    assert checked_by("r4") == ("spark", 2), "what did not hold is looked at whole"
+    accept = ["gate", "accept", "--lake", str(tmp_path), "--run", "r4", "--rule", "key", "--reason", "known twin"]
+    assert main(accept) == 0
+    audit(config, "r5", spark)
+    land(4, event(5, "o1"))
+    with pytest.raises(QualityGateError, match="found 2"):
+        audit(config, "r6", spark)
+    assert checked_by("r6") == ("spark", 2), "an accepted twin is no sound row"
 
 
 def test_nothing_personal_reaches_results_pages_or_messages(tmp_path: Path) -> None:

@@ -199,6 +199,16 @@ class SmallTables(Logs):
         rows = self.dataset(table, version)
         return int(rows.count_rows(filter=pc.field(column).isin(list(values)) if column else None))
 
+    def is_for_spark(self, table: str, version: int, rows: int) -> bool:
+        """Tell whether a version has more than so many rows, or rows that are deleted within files, which only Spark reads."""
+        import pyarrow.compute as pc
+
+        delta = DeltaTable(self.path(table), version=version)
+        if "deletionVectors" in (delta.protocol().reader_features or ()):
+            return True
+        counts = pa.table(delta.get_add_actions())["num_records"]
+        return bool(counts.null_count) or (pc.sum(counts).as_py() or 0) > rows
+
     def delete(self, table: str, where: str, note: Mapping[str, Any] | None = None) -> None:
         """Delete the rows that satisfy a SQL condition, without Spark, in one commit."""
         path = self.path(table)

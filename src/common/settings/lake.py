@@ -57,6 +57,7 @@ class Quality(Settings):
     """How whole tables are checked, and how far they may move from their last runs before somebody is warned."""
 
     pandas_rows: int = Field(ge=0)
+    duckdb_rows: int = Field(ge=0)
     last_runs: int = Field(ge=1)
     row_count_change: float = Field(gt=0)
     null_share_change: float = Field(gt=0)
