@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from cloudlake.cli.compiler import QUICK
 from pyspark.sql import SparkSession
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -18,12 +19,8 @@ if not hasattr(sys.modules["__main__"], "__file__"):
     sys.modules["__main__"].__file__ = __file__
 # Tests need little memory; every other setting is the one that production has.
 os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1500m pyspark-shell")
-# Tests run much code a few times each, over a few rows: Java's optimising compiler, and code generated for each plan, would
-# take half of the time and never earn it back. So do the scripts that tests start.
-os.environ.setdefault(
-    "SPARK_SUBMIT_OPTS",
-    "-XX:TieredStopAtLevel=1 -Dspark.sql.codegen.wholeStage=false -Dspark.sql.codegen.factoryMode=NO_CODEGEN",
-)
+# Tests run much code a few times each, over a few rows, as a short run does. So do the scripts that tests start.
+os.environ.setdefault("SPARK_SUBMIT_OPTS", QUICK)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
