@@ -15,6 +15,7 @@ STORAGE = "common/lake/"
 """The room behind which the files of the lake and of the landing zone lie."""
 OTHER_FILES = {
     "batch/gold_refresh.py": "its own code, for the fingerprint",
+    "runs/lineage.py": "an empty folder, in which nothing is made",
     "cli/corrected_files.py": "the file of --file",
     "cli/dictionary.py": "the file of --out",
     "cli/launch.py": "the code, packed for the executors",
@@ -38,6 +39,7 @@ OTHER_FILES = {
 """Modules that touch files which are neither the lake's nor the landing zone's, and which ones."""
 
 BELOW_THE_STORAGE = {
+    "cli/compiler.py": "how much is new in the landing zone, looked at before conf/ is read and Java started",
     "common/erasure.py": "the key of the hashes, which only its owner may read",
     "upkeep/machine.py": "the rights of folders, and the disk",
     "upkeep/erase.py": "every file of the lake, whatever wrote it, is looked through for the person's addresses",
@@ -45,7 +47,7 @@ BELOW_THE_STORAGE = {
     "upkeep/maintain.py": "what writers left behind",
     "upkeep/traces.py": "every file of the lake, whatever wrote it, is looked through for the person's addresses",
 }
-"""Modules of upkeep that touch the lake's files as files. For a lake on another kind of storage they have to go through it."""
+"""Modules, most of them of upkeep, that touch the lake's files as files. For a lake on another kind of storage they have to go through it."""
 
 FILE_MODULES = {"pathlib", "shutil", "tempfile", "glob", "fcntl", "pyarrow.fs", "fsspec"}
 OS_ON_FILES = {
