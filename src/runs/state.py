@@ -115,12 +115,9 @@ def _drift(config: Config, landed: Sequence[Mapping[str, Any]]) -> list[dict[str
     """Return the newest file of each source whose columns are not those declared, and how they differ."""
     files = [row for row in landed if row["status"] == "ingested" and row["drift"]]
     newest = {row["source"]: row for row in sorted(files, key=lambda row: (row["snapshot_at"], row["ingested_at"]))}
-    told = {row["run_id"] for row in newest.values()}
-    steps = (
-        config.lake.rows(JOB_RUNS, ["started_at", "ended_at", "detail"], [("run_id", "in", sorted(told))])
-        if told
-        else []
-    )
+    since = min((row["run_id"] for row in newest.values()), default=None)  # silver may have taken the file in a later run
+    columns = ["started_at", "ended_at", "detail"]
+    steps = config.lake.rows(JOB_RUNS, columns, [("run_id", ">=", since)]) if since is not None else []
     retyped: dict[str, list[str]] = {}
     for step in sorted(steps, key=lambda step: step["started_at"] or step["ended_at"] or EPOCH):
         for path, columns in (json.loads(step["detail"] or "{}").get("retyped") or {}).items():

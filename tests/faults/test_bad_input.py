@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -166,9 +167,7 @@ def test_a_refused_file_is_named_and_everything_else_goes_on(
     config = opened(lake, landing)
     refused = {row["path"] for row in config.lake.rows("ops.landed_files") if row["status"] == "refused"}
     assert len(refused) == 3
-    assert config.lake.rows("silver.users") and config.lake.rows("gold.dim_region"), (
-        "the good files went all the way"
-    )
+    assert config.lake.rows("silver.users") and config.lake.rows("gold.dim_region"), "the good files went all the way"
 
     assert cloudlake(lake, landing, "batch", *jobs) == 0, "a refused file is not tried again until it changes"
     for name in ("users.csv", "resources.csv", "support_tickets.csv.gz"):
@@ -188,7 +187,7 @@ def test_a_snapshot_that_deletes_too_much_waits_for_a_person(
     capsys.readouterr()
     assert cloudlake(lake, landing, "batch", *jobs) == 3
     message = error_of(capsys)
-    assert "more than 20%" in message and "cloudlake gate accept --run" in message
+    assert "more than 20%" in message and re.search(r"cloudlake gate accept --lake \S+ --landing \S+ --run", message)
     assert config.lake.read_small("silver.users").equals(users), "nothing of it is visible"
 
     run = next(row["run_id"] for row in config.lake.rows("ops.gates"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import duckdb
@@ -29,7 +30,8 @@ def connected(**views: Any) -> duckdb.DuckDBPyConnection:
     """Return a new connection in UTC, to be used in a `with` block, that knows Arrow tables or datasets by name."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
-    connection.execute("SET enable_progress_bar = false")
+    with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets, which has no bars to turn off
+        connection.execute("SET enable_progress_bar = false")
     for name, rows in views.items():
         connection.register(name, rows)
     return connection
