@@ -28,7 +28,8 @@ from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
 from ..common.lake import pruning
 from ..common.lake.duck import connected, literal_path
-from ..common.lake.log import data_files, last_note
+from ..common.lake.entries import log_of
+from ..common.lake.log import data_files, has_deletion_vectors, last_note
 from ..common.lake.small import noted, table_lock
 from ..common.lake.storage import for_sql
 from ..common.lake.tables import committing
@@ -213,7 +214,7 @@ def _take_out(config: Config, name: str, person: _Person, session: Callable[[], 
         return
     path = config.lake.path(name)
     note = _carried(path, name) | {"run_id": run_id}
-    if "deletionVectors" in (DeltaTable(path, without_files=True).protocol().reader_features or ()):
+    if has_deletion_vectors(DeltaTable(path, without_files=True)):
         with committing(session(), path, note):
             session().sql(f"DELETE FROM {for_sql(path)} WHERE {person.where[name]}")
             session().sql(f"REORG TABLE {for_sql(path)} APPLY (PURGE)")
@@ -238,7 +239,7 @@ def _only_newest(path: str, name: str, run_id: str) -> int:
         DeltaTable(path).create_checkpoint()
     pruned = pruning.find_all_but_newest(path)
     pruning.let_go(path, pruned)
-    for file in pruning.log_of(path).glob("*.tmp"):
+    for file in log_of(path).glob("*.tmp"):
         file.unlink(missing_ok=True)
     return len(pruned.files) + len(pruned.entries)
 

@@ -21,6 +21,7 @@ from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean, explain_failure
 from ..common.faults import crash_point
 from ..common.lake import pruning
+from ..common.lake.log import has_deletion_vectors
 from ..common.lake.storage import for_sql
 from ..common.lake.tables import committing
 from ..common.publication import Ledger, Publication, publications, read_ledger, write_ledger
@@ -172,7 +173,7 @@ def _compact(config: Config, session: Callable[[], SparkSession], table: Table, 
     crowded = pruning.crowded(path, target)
     if dry_run or not crowded:
         return lake.file_count(table.name) - sum(one.saves for one in crowded)
-    if "deletionVectors" in (DeltaTable(path, without_files=True).protocol().reader_features or ()):
+    if has_deletion_vectors(DeltaTable(path, without_files=True)):
         with committing(session(), path):
             session().sql(f"OPTIMIZE {for_sql(path)}")
         return lake.file_count(table.name)

@@ -23,9 +23,12 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ..errors import CloudlakeError
-from .log import changes_rows, data_files, is_hidden, is_table
+from .entries import actions_of, changes_rows, entry_of, info_in
+from .log import data_files, is_hidden, is_table
 from .small import table_lock
 from .tables import Lake
+
+_PLACE = "ops/books.json"
 
 CLEARED = "cleared"
 """The note of a commit of ours that takes every row away, whoever wrote it."""
@@ -68,30 +71,24 @@ class Books:
     @property
     def path(self) -> Path:
         """Where the marks are kept."""
-        return self.lake.root / "ops" / "books.json"
+        return Path(self.lake.storage.at(_PLACE))
 
     @classmethod
     def of(cls, lake: Lake) -> Books:
         """Read the marks; none where they are lost or damaged."""
-        books = cls(lake)
         try:
-            content = json.loads(books.path.read_text(encoding="utf-8"))
-            books.marks = {name: Mark(**mark) for name, mark in content.items()}
-        except (OSError, ValueError, TypeError, AttributeError):
-            pass
-        return books
+            return cls(lake, {name: Mark(**mark) for name, mark in lake.storage.read_state(_PLACE).items()})
+        except TypeError:  # a mark of another form
+            return cls(lake)
 
     def keep(self, marks: Mapping[str, Mark]) -> None:
         """Write some tables' marks in one atomic replace, beside those that others keep meanwhile."""
         with table_lock(self.path):
             known = Books.of(self.lake).marks
             self.marks = {**known, **marks}
-            if self.marks == known:
-                return
-            draft = self.path.with_suffix(".draft")
-            content = {name: asdict(mark) for name, mark in sorted(self.marks.items())}
-            draft.write_text(json.dumps(content, indent=0), encoding="utf-8")
-            os.replace(draft, self.path)
+            if self.marks != known:
+                content = {name: asdict(mark) for name, mark in self.marks.items()}
+                self.lake.storage.keep_state(_PLACE, content, durable=False)
 
     def compare(self, tables: Iterable[str], *, keep: bool = True) -> list[Finding]:
         """Return what is not as the books say, and move the marks of the other tables on to their newest version.
@@ -140,9 +137,8 @@ def restore_line(lake: Lake, finding: Finding) -> str:
 def _look(lake: Lake, name: str, mark: Mark | None) -> tuple[Finding | None, Mark]:
     """Compare a table with its mark; return what is wrong, or else the mark it gets."""
     path = lake.path(name)
-    log = Path(path) / "_delta_log"
     known = mark or NEW
-    if known.version >= 0 and _entry(log, known.version) == known.entry and not _has(log, known.version + 1):
+    if known.version >= 0 and _entry(path, known.version) == known.entry and not _has(path, known.version + 1):
         if _folders(path) == known.folders:
             return None, known
         return _with_files(name, path, known)
@@ -156,22 +152,22 @@ def _look(lake: Lake, name: str, mark: Mark | None) -> tuple[Finding | None, Mar
             f"the table is at version {newest}, the books know version {known.version}: it was put back, or made anew"
         )
         return Finding(name, "older", what), known
-    if known.version >= 0 and _has(log, known.version) and _entry(log, known.version) != known.entry:
+    if known.version >= 0 and _has(path, known.version) and _entry(path, known.version) != known.entry:
         what = f"its version {known.version} is not the one the books know: the table was put back, or made anew"
-        return _foreign(name, path, log, -1, newest) or Finding(name, "older", what), known
-    foreign = _foreign(name, path, log, known.version, newest)
+        return _foreign(name, path, -1, newest) or Finding(name, "older", what), known
+    foreign = _foreign(name, path, known.version, newest)
     if foreign is not None:
         return foreign, known
-    return _with_files(name, path, Mark(newest, _entry(log, newest)))
+    return _with_files(name, path, Mark(newest, _entry(path, newest)))
 
 
-def _has(log: Path, version: int) -> bool:
-    return (log / f"{version:020d}.json").exists()
+def _has(path: str, version: int) -> bool:
+    return entry_of(path, version).exists()
 
 
-def _entry(log: Path, version: int) -> str:
+def _entry(path: str, version: int) -> str:
     try:
-        return hashlib.sha256((log / f"{version:020d}.json").read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(entry_of(path, version).read_bytes()).hexdigest()[:16]
     except OSError:
         return ""
 
@@ -197,18 +193,18 @@ def _with_files(name: str, path: str, mark: Mark) -> tuple[Finding | None, Mark]
 # --- what other programs did -------------------------------------------------------------------------------------
 
 
-def _foreign(name: str, path: str, log: Path, after: int, newest: int) -> Finding | None:
+def _foreign(name: str, path: str, after: int, newest: int) -> Finding | None:
     """Say what is left of other programs' commits after a version; None where nothing is."""
-    first = next((v for v in _versions(log, after, newest) if _is_foreign(log, v)), None)
-    if first is None or _is_as_before(path, first, newest, log):
+    first = next((v for v in _versions(path, after, newest) if _is_foreign(path, v)), None)
+    if first is None or _is_as_before(path, first, newest):
         return None
     added: dict[str, dict[str, Any]] = {}
     taken: dict[str, dict[str, Any]] = {}
     named: list[str] = []
-    for version in _versions(log, first - 1, newest):
-        actions = _actions(log, version)
-        info: dict[str, Any] = next((action["commitInfo"] for action in actions if "commitInfo" in action), {})
-        if not _is_foreign(log, version):
+    for version in _versions(path, first - 1, newest):
+        actions = actions_of(path, version)
+        info = info_in(actions)
+        if not _is_foreign(path, version):
             if _takes_all(info):
                 added, taken, named = {}, {}, []
             continue
@@ -229,18 +225,14 @@ def _foreign(name: str, path: str, log: Path, after: int, newest: int) -> Findin
     return Finding(name, "foreign", what, first - 1)
 
 
-def _versions(log: Path, after: int, newest: int) -> Iterator[int]:
-    return (version for version in range(after + 1, newest + 1) if _has(log, version))
+def _versions(path: str, after: int, newest: int) -> Iterator[int]:
+    return (version for version in range(after + 1, newest + 1) if _has(path, version))
 
 
-def _is_foreign(log: Path, version: int) -> bool:
+def _is_foreign(path: str, version: int) -> bool:
     """Tell whether a commit changes rows and carries no note of ours."""
-    is_noted = b'"userMetadata"' in (log / f"{version:020d}.json").read_bytes()
-    return not is_noted and changes_rows(log, version)
-
-
-def _actions(log: Path, version: int) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (log / f"{version:020d}.json").read_text(encoding="utf-8").splitlines()]
+    is_noted = b'"userMetadata"' in entry_of(path, version).read_bytes()
+    return not is_noted and changes_rows(path, version)
 
 
 def _file(action: Mapping[str, Any]) -> str:
@@ -257,12 +249,12 @@ def _takes_all(info: Mapping[str, Any]) -> bool:
     return CLEARED in note or (is_overwrite and is_whole and "revises" not in note)
 
 
-def _is_as_before(path: str, first: int, newest: int, log: Path) -> bool:
+def _is_as_before(path: str, first: int, newest: int) -> bool:
     """Tell whether the table holds the files that it held before another program's first commit (RESTORE).
 
     Where a compaction lies between, the files before it are as good: they held the same rows.
     """
-    if not all(_is_foreign(log, v) or not changes_rows(log, v) for v in _versions(log, first - 1, newest)):
+    if not all(_is_foreign(path, v) or not changes_rows(path, v) for v in _versions(path, first - 1, newest)):
         return False
     now = set(DeltaTable(path, version=newest).file_uris())
     for version in range(first - 1, -1, -1):
@@ -271,6 +263,6 @@ def _is_as_before(path: str, first: int, newest: int, log: Path) -> bool:
                 return True
         except DeltaError:
             return False
-        if not _has(log, version) or changes_rows(log, version):
+        if not _has(path, version) or changes_rows(path, version):
             return False
     return False

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from .entries import ENTRY, log_of
 from .small import table_lock
 from .tables import Lake
 
-_ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10})|\.[0-9a-f-]{36})?\.(?:parquet|json)")
 _POINTER = "_last_checkpoint"
 _PARQUET = b"PAR1"
@@ -55,7 +55,7 @@ def log_damage(lake: Lake, table: str, *, thorough: bool = False) -> Damage | No
 
     Every file's name and size is looked at, and the content of the newest entry, or of all that are needed if `thorough`.
     """
-    log = Path(lake.path(table)) / "_delta_log"
+    log = log_of(lake.path(table))
     if not log.is_dir():
         return None
     listed = _listed(log)
@@ -93,7 +93,7 @@ def log_damage(lake: Lake, table: str, *, thorough: bool = False) -> Damage | No
 
 def set_files_aside(lake: Lake, damage: Damage, name: str) -> Path:
     """Move the damaged files of a log to `<lake>/aside/<table>-log-<name>`, with the sums that Spark keeps of them."""
-    log, aside = Path(lake.path(damage.table)) / "_delta_log", lake.root / "aside" / f"{damage.table}-log-{name}"
+    log, aside = log_of(lake.path(damage.table)), lake.root / "aside" / f"{damage.table}-log-{name}"
     aside.mkdir(parents=True, exist_ok=True)
     with table_lock(lake.path(damage.table)):
         for file in _with_sums(log, damage):
@@ -104,7 +104,7 @@ def set_files_aside(lake: Lake, damage: Damage, name: str) -> Path:
 def _with_sums(log: Path, damage: Damage) -> Iterable[Path]:
     pointer = [_POINTER] if damage.kind == "checkpoint" else []
     names = [*damage.files, *pointer]
-    names += [f"{name.removesuffix('.json')}.crc" for name in damage.files if _ENTRY.fullmatch(name)]
+    names += [f"{name.removesuffix('.json')}.crc" for name in damage.files if ENTRY.fullmatch(name)]
     names += [f".{name}.crc" for name in names]
     return [log / name for name in dict.fromkeys(names) if (log / name).exists()]
 
@@ -115,7 +115,7 @@ def _listed(log: Path) -> _Listed:
     pointer = None
     with os.scandir(log) as files:
         for file in files:
-            if found := _ENTRY.fullmatch(file.name):
+            if found := ENTRY.fullmatch(file.name):
                 entries[int(found[1])] = file.stat().st_size
             elif found := _CHECKPOINT.fullmatch(file.name):
                 parts[int(found[1])].append((file.name, int(found[3] or 1)))

@@ -18,6 +18,7 @@ from deltalake.exceptions import DeltaError
 
 from ..contracts.table import Table
 from .duck import parquet_of
+from .entries import entry_of, is_compaction
 from .storage import Storage, local_file
 
 
@@ -67,10 +68,9 @@ def newest_first(path: str | os.PathLike[str], upto: int | None = None) -> Itera
 
     Ends where the log begins: entries that a checkpoint covers go in time.
     """
-    log = Path(path) / "_delta_log"
     for version in range(version_of(path) if upto is None else upto, -1, -1):
         try:
-            text = (log / f"{version:020d}.json").read_text(encoding="utf-8")
+            text = entry_of(path, version).read_text(encoding="utf-8")
         except FileNotFoundError:
             return
         info: dict[str, Any] = next(
@@ -102,31 +102,19 @@ def property_of(path: str, name: str) -> str | None:
     return DeltaTable(path, without_files=True).metadata().configuration.get(name)
 
 
+def has_deletion_vectors(delta: DeltaTable) -> bool:
+    """Tell whether rows of a table may be deleted within its files, which delta-rs neither reads nor writes."""
+    return "deletionVectors" in (delta.protocol().reader_features or ())
+
+
 def schema_of(path: str) -> pa.Schema:
     """Return the Arrow schema of the table at `path`, as it is stored."""
     return pa.schema(DeltaTable(path, without_files=True).schema().to_arrow())
 
 
-def changes_rows(log: Path, version: int) -> bool:
-    """Tell whether a commit changes rows: a compaction writes files anew that hold the same ones."""
-    lines = (log / f"{version:020d}.json").read_text(encoding="utf-8").splitlines()
-    actions = (action for line in lines for kind, action in json.loads(line).items() if kind in ("add", "remove"))
-    return any(action["dataChange"] for action in actions)
-
-
 def is_hidden(folder: str) -> bool:
     """Tell whether a folder of a table holds no rows; that of a partition does, whatever its column is called."""
     return folder[:1] in "_." and "=" not in folder
-
-
-def _is_compaction(log: Path, version: int) -> bool:
-    """Tell whether a commit only wrote files anew; False where its entry is no longer there."""
-    try:
-        lines = (log / f"{version:020d}.json").read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        return False
-    info: dict[str, Any] = next((action["commitInfo"] for action in map(json.loads, lines) if "commitInfo" in action), {})
-    return info.get("operation") == "OPTIMIZE"
 
 
 def stored(path: str, version: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -187,14 +175,14 @@ class Logs:
             return True
         if old is None or not 0 <= old < new:
             return False
-        log = Path(self.path(table)) / "_delta_log"
-        return all(_is_compaction(log, version) for version in range(old + 1, new + 1))
+        path = self.path(table)
+        return all(is_compaction(path, version) for version in range(old + 1, new + 1))
 
     def rows_since(self, table: str, version: int | None = None) -> int:
         """Return the version since when a table has held the rows it has; compactions after it changed none (-1: no table)."""
         found = self.version(table) if version is None else version
-        log = Path(self.path(table)) / "_delta_log"
-        while found > 0 and _is_compaction(log, found):
+        path = self.path(table)
+        while found > 0 and is_compaction(path, found):
             found -= 1
         return found
 
@@ -382,7 +370,7 @@ class Logs:
             except DeltaError:
                 return None
             names = [field.name for field in delta.schema().fields]
-            if sorted(names) != sorted(columns) or "deletionVectors" in (delta.protocol().reader_features or ()):
+            if sorted(names) != sorted(columns) or has_deletion_vectors(delta):
                 return None
             sides.append(set(data_files(delta, path)))
         added, removed = sorted(sides[1] - sides[0]), sorted(sides[0] - sides[1])

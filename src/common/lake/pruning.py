@@ -23,10 +23,10 @@ from deltalake import DeltaTable, PostCommitHookProperties
 from deltalake.exceptions import DeltaError
 
 from ..errors import CloudlakeError
+from .entries import ENTRY, entry_of, log_of
 from .log import data_files, is_hidden
 from .small import table_lock
 
-_ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
 _OF_A_VERSION = re.compile(
     r"\.?(\d{20})\.(?:json|crc|checkpoint(?:\.\d{10}\.\d{10})?\.parquet|(\d{20})\.compacted\.json)(?:\.crc)?"
@@ -57,17 +57,12 @@ class Pruned:
     bytes: int = 0
 
 
-def log_of(path: str) -> Path:
-    """Return the folder of a table's log."""
-    return Path(path) / "_delta_log"
-
-
 def entries_of(path: str) -> dict[int, float]:
     """Return the versions whose log entries are there, in order, with the time of each (seconds, never falling)."""
     found = {}
     with os.scandir(log_of(path)) as files:
         for file in files:
-            match = _ENTRY.fullmatch(file.name)
+            match = ENTRY.fullmatch(file.name)
             if match:
                 found[int(match[1])] = file.stat().st_mtime
     times, newest = {}, -math.inf
@@ -147,7 +142,7 @@ def _files_of(path: str, version: int) -> set[Path]:
 
 
 def _added(path: str, version: int) -> Iterator[Path]:
-    with (log_of(path) / f"{version:020d}.json").open(encoding="utf-8") as lines:
+    with entry_of(path, version).open(encoding="utf-8") as lines:
         for line in lines:
             if line.startswith('{"add"'):
                 yield Path(path) / unquote(json.loads(line)["add"]["path"])
@@ -165,13 +160,13 @@ def _data_below(path: str) -> Iterator[tuple[Path, os.stat_result]]:
 def _noted_before(path: str, version: int) -> int:
     """Return the newest version up to one whose writer left a note: what decides by the newest note must find it."""
     found = version
-    while found > 0 and (log_of(path) / f"{found:020d}.json").exists() and not _has_note(path, found):
+    while found > 0 and entry_of(path, found).exists() and not _has_note(path, found):
         found -= 1
-    return found if (log_of(path) / f"{found:020d}.json").exists() else version
+    return found if entry_of(path, found).exists() else version
 
 
 def _has_note(path: str, version: int) -> bool:
-    text = (log_of(path) / f"{version:020d}.json").read_text(encoding="utf-8")
+    text = entry_of(path, version).read_text(encoding="utf-8")
     return '"userMetadata"' in text and '"userMetadata":"{}"' not in text
 
 

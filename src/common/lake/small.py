@@ -25,7 +25,7 @@ from ..contracts.schemas import arrow_schema, as_declared, bare, delta_schema
 from ..contracts.table import Table
 from .conflicts import Conflicts
 from .duck import connected
-from .log import Logs, Transaction, is_table, schema_of, version_of
+from .log import Logs, Transaction, has_deletion_vectors, is_table, schema_of, version_of
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -204,7 +204,7 @@ class SmallTables(Logs):
         import pyarrow.compute as pc
 
         delta = DeltaTable(self.path(table), version=version)
-        if "deletionVectors" in (delta.protocol().reader_features or ()):
+        if has_deletion_vectors(delta):
             return True
         counts = pa.table(delta.get_add_actions())["num_records"]
         return bool(counts.null_count) or (pc.sum(counts).as_py() or 0) > rows
