@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +55,16 @@ def cloudlake(lake: Path, landing: Path, *arguments: str) -> int:
 
 def opened(lake: Path, landing: Path) -> Config:
     return load_config(str(ROOT / "conf"), str(lake), str(landing))
+
+
+@contextmanager
+def given_back(config: Config) -> Iterator[None]:
+    """Give a lake back after a block as it was before."""
+    saved = config.lake.root.with_name("saved")
+    shutil.copytree(config.lake.root, saved)
+    yield
+    shutil.rmtree(config.lake.root)
+    saved.rename(config.lake.root)
 
 
 def versions(config: Config) -> dict[str, int]:

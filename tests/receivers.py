@@ -44,6 +44,15 @@ class Webhook:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 
 
+@contextmanager
+def listening() -> Iterator[Webhook]:
+    """A webhook for the length of a block."""
+    hook = Webhook()
+    yield hook
+    hook.server.shutdown()
+    hook.server.server_close()
+
+
 class Mailbox:
     """A real SMTP server that keeps what it is sent."""
 

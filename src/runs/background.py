@@ -15,12 +15,13 @@ from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.lake.locks import lock_holder, process_lock
 from ..common.project import checkout
 from ..streaming.monitor import heartbeat, kept_apart, lag, landing_warnings, run_file
+from ..upkeep.leftovers import LOG_BYTES
 from .record import record_killed
 
 START_SECONDS = 120.0
 STOP_SECONDS = 300.0
 STALE_BEATS = 15
-_LOG, _LOG_BYTES = run_file("stream.log"), 10 << 20
+_LOG = run_file("stream.log")
 
 
 class NotStartedError(CloudlakeError):
@@ -51,7 +52,7 @@ def start_stream(config: Config, master: str | None) -> str:
     where = ("--lake", str(config.lake.root), "--landing", str(config.landing), "--conf", str(config.conf))
     spark = ("--master", master) if master else ()
     script = str(project / "scripts" / "run_streaming_pipeline.sh")
-    with storage.open_log(_LOG, _LOG_BYTES) as out:
+    with storage.open_log(_LOG, LOG_BYTES) as out:
         from_here = out.tell()
         process = subprocess.Popen(
             [script, "run", *where, *spark], stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True

@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from ..batch.silver.history import redeclare
 from ..common.config import Config
-from ..common.contracts.derived import memory_of
+from ..common.contracts.derived import owner_of, with_memories
 from ..common.contracts.table import Table
 from ..common.lake.provenance import fingerprint
 
@@ -36,8 +36,7 @@ def declare_all(config: Config, session: Callable[[], SparkSession], run_id: str
 
 def declared_tables(config: Config) -> list[Table]:
     """Return the contract of every table of the lake, memories included."""
-    tables = list(config.registry.tables.values())
-    return [*tables, *(memory_of(table) for table in tables if table.history.kind == "scd2")]
+    return with_memories(config.registry.tables.values())
 
 
 def _declare(config: Config, session: Callable[[], SparkSession], table: Table, run_id: str) -> list[str]:
@@ -45,7 +44,7 @@ def _declare(config: Config, session: Callable[[], SparkSession], table: Table, 
     differs, leaks = lake.undeclared(table), lake.leaking(table)
     if not differs and not leaks:
         return []
-    if table.history.kind == "scd2" or table.name.endswith("__memory"):
+    if table.history.kind == "scd2" or owner_of(table.name) != table.name:
         redeclare(session(), config, table, run_id)
     else:
         lake.declare(table)

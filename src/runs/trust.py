@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from ..batch.bronze import restoring
 from ..common.config import Config
+from ..common.contracts.derived import memory_name, owner_of, with_memories
 from ..common.contracts.schemas import arrow_schema
 from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError
@@ -30,13 +31,7 @@ RUN = "scripts/run_batch_pipeline.sh"
 
 def watched(config: Config) -> list[str]:
     """Return every table of the lake, memories included."""
-    tables = config.registry.tables.values()
-    return [*config.registry.tables, *(memory_of(t.name) for t in tables if t.history.kind == "scd2")]
-
-
-def memory_of(table: str) -> str:
-    """Return the name of the table that remembers what a history was told."""
-    return f"{table}__memory"
+    return [table.name for table in with_memories(config.registry.tables.values())]
 
 
 def compared(config: Config, names: Collection[str], *, keep: bool = True) -> list[Finding]:
@@ -91,7 +86,7 @@ def _least(config: Config, names: Collection[str]) -> dict[str, int]:
             least |= {name: 1} if count else {}  # version 0 is the empty table
     for table in config.registry.layer("silver"):
         if table.history.kind == "scd2" and table.name in least:
-            least |= {table.name: 0, memory_of(table.name): 0}  # never empty
+            least |= {table.name: 0, memory_name(table.name): 0}  # never empty
     for table in config.registry.layer("gold"):
         for name, version in lake.last_note(table.name).get("inputs", {}).items():
             least[name] = max(least.get(name, 0), version)
@@ -140,7 +135,7 @@ def open_books(
     """
     concerned = {*config.registry.upstream(chosen), *chosen}
     concerned |= {f"quarantine.{name.partition('.')[2]}" for name in concerned if name.startswith("silver.")}
-    found = [f for f in compared(config, watched(config)) if _owner(f.table) in concerned or _is_ops(f.table)]
+    found = [f for f in compared(config, watched(config)) if owner_of(f.table) in concerned or _is_ops(f.table)]
     stopping = [f for f in found if _stops(config, f, chosen, full_reload, stream_runs)]
     if stopping:
         lines = [f"{finding}. {_remedy(config, finding)}" for finding in stopping]
@@ -155,17 +150,13 @@ def open_books(
     )
 
 
-def _owner(table: str) -> str:
-    return table.removesuffix("__memory")
-
-
 def _is_ops(table: str) -> bool:
     return table.startswith("ops.")
 
 
 def _stops(config: Config, finding: Finding, chosen: Collection[str], full_reload: bool, stream_runs: bool) -> bool:
     layer = finding.table.partition(".")[0]
-    owner = _owner(finding.table)
+    owner = owner_of(finding.table)
     if layer in ("gold", "serving"):
         return False
     if finding.table in STREAM and stream_runs:
@@ -184,7 +175,7 @@ def _stops(config: Config, finding: Finding, chosen: Collection[str], full_reloa
 
 def line(config: Config, finding: Finding) -> str:
     """Return what a person types to mend a finding of the books."""
-    layer, _, short = _owner(finding.table).partition(".")
+    layer, _, short = owner_of(finding.table).partition(".")
     lake = config.lake
     anew = f"{RUN} --full-reload --jobs {short}"
     if finding.kind != "foreign" or layer in ("gold", "serving") or finding.table in (INCREMENTS, RECENT):
@@ -200,7 +191,7 @@ def line(config: Config, finding: Finding) -> str:
 
 
 def _can_go_back(finding: Finding) -> bool:
-    return finding.good >= 0 and not finding.table.endswith("__memory")
+    return finding.good >= 0 and owner_of(finding.table) == finding.table
 
 
 def _remedy(config: Config, finding: Finding) -> str:
@@ -220,7 +211,7 @@ def _remedy(config: Config, finding: Finding) -> str:
 def _heal(config: Config, finding: Finding, run_id: str) -> str:
     """Mend one table, so that its step makes it whole; returns what was done. May be done again after a crash."""
     layer = finding.table.partition(".")[0]
-    table = config.registry.tables.get(_owner(finding.table))
+    table = config.registry.tables.get(owner_of(finding.table))
     assert table is not None
     if layer == "bronze":
         return restoring.restore(config, table, finding, run_id)
@@ -278,7 +269,7 @@ def tell_anew(config: Config, table: Table, finding: Finding, run_id: str) -> st
             lake.set_aside(finding.table, run_id)
         _forget(config, finding)
         return f"{finding}: filled again from bronze; decisions that were taken in it are lost"
-    names = [table.name, memory_of(table.name)] if table.history.kind == "scd2" else [table.name]
+    names = [table.name, memory_name(table.name)] if table.history.kind == "scd2" else [table.name]
     for name in names:
         lake.set_aside(name, run_id)
     _forget(config, *(replace(finding, table=name) for name in names))

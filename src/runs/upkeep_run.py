@@ -11,7 +11,7 @@ from ..common.clock import new_run_id, now_utc
 from ..common.config import Config
 from ..common.errors import CloudlakeError, explain_failure
 from ..common.lake.locks import process_lock
-from ..common.names import BRONZE_EVENTS
+from ..common.names import BRONZE_EVENTS, RECONCILIATION
 from ..common.names import EVENTS as SILVER
 from ..common.session import Sessions
 from ..common.steps import StepResult
@@ -60,8 +60,9 @@ def recorded(config: Config, what: Recorded, locks: tuple[str, ...], work: Calla
 
 def unread_versions(config: Config) -> dict[str, int]:
     """Return the first version of bronze's events that the stream may still read, be its checkpoint lost or not."""
-    rows = config.lake.rows("ops.reconciliation", ["table", "to_version"]) if config.lake.exists(SILVER) else []
-    counted = max((row["to_version"] for row in rows if row["table"] == SILVER and row["to_version"]), default=-1)
+    only = [("table", "=", SILVER)]
+    rows = config.lake.rows(RECONCILIATION, ["to_version"], only) if config.lake.exists(SILVER) else []
+    counted = max((row["to_version"] for row in rows if row["to_version"]), default=-1)
     by_checkpoint = first_unread(config.lake, JOB)
     return {BRONZE_EVENTS: counted + 1 if by_checkpoint is None else min(counted + 1, by_checkpoint)}
 

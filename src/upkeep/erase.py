@@ -24,10 +24,11 @@ from pyspark.sql import SparkSession
 
 from ..common import erasure
 from ..common.config import Config
+from ..common.contracts.derived import memory_name
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.faults import crash_point
 from ..common.lake import pruning
-from ..common.lake.duck import connected, literal_path
+from ..common.lake.duck import connected, literal_path, text_of
 from ..common.lake.entries import log_of
 from ..common.lake.log import data_files, has_deletion_vectors, last_note
 from ..common.lake.small import noted, table_lock
@@ -37,7 +38,7 @@ from ..common.scd2.memory import last_applied
 from . import traces
 
 BRONZE, SILVER, REFUSED = "bronze.users", "silver.users", "quarantine.users"
-MEMORY = f"{SILVER}__memory"
+MEMORY = memory_name(SILVER)
 _LEAST = 5
 """A text that is shorter is looked for nowhere: it would be found everywhere."""
 _TRIMMED = r"regexp_replace(user_id, '^\s+|\s+$', '', 'g')"
@@ -139,7 +140,7 @@ def _find(config: Config, user: str) -> _Person:
     for name in (SILVER, MEMORY):
         found = _select(config, name, "user_id = $user", user=user) if lake.exists(name) else []
         if found:
-            rows[name], where[name] = len(found), f"user_id = {_text(user)}"
+            rows[name], where[name] = len(found), f"user_id = {text_of(user)}"
             addresses |= _addresses(row["email"] for row in found)
     if lake.exists(REFUSED):
         refused = [row for row in lake.rows(REFUSED, ["quarantine_id", "payload"]) if _is_of(row["payload"], user)]
@@ -161,7 +162,7 @@ def _find(config: Config, user: str) -> _Person:
             if _is_of(row["payload"], user) or addresses & set(erasure.addresses_in(row["payload"] or ""))
         ]
         if ids:
-            rows[REFUSED], where[REFUSED] = len(ids), f"quarantine_id IN ({', '.join(map(_text, ids))})"
+            rows[REFUSED], where[REFUSED] = len(ids), f"quarantine_id IN ({', '.join(map(text_of, ids))})"
     return _Person(user, frozenset(addresses), rows, where, deliveries)
 
 
@@ -196,13 +197,9 @@ def _is_of(payload: str | None, user: str) -> bool:
 def _of_bronze(rows: list[dict[str, Any]]) -> str:
     keys = sorted({row["user_id"] for row in rows if row["user_id"] is not None})
     lines = sorted({row["_corrupt_record"] for row in rows if row["_corrupt_record"] is not None})
-    parts = [f"user_id IN ({', '.join(map(_text, keys))})"] if keys else []
-    parts += [f"_corrupt_record IN ({', '.join(map(_text, lines))})"] if lines else []
+    parts = [f"user_id IN ({', '.join(map(text_of, keys))})"] if keys else []
+    parts += [f"_corrupt_record IN ({', '.join(map(text_of, lines))})"] if lines else []
     return " OR ".join(parts)
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"
 
 
 # --- out of tables ------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import datetime, timedelta
@@ -17,6 +16,8 @@ from ..common.clock import spoken_age
 from ..common.config import Config
 from ..common.errors import CloudlakeError
 from ..common.java import what_is_wrong_with_java
+from ..common.lake.storage import Storage
+from ..common.names import JOB_RUNS
 from ..common.publication import published
 from ..common.receivers import SECRET
 from .findings import Finding
@@ -47,8 +48,8 @@ def _of_java() -> Iterator[Finding]:
 
 def _of_the_disk(config: Config) -> Iterator[Finding]:
     root = next(folder for folder in (config.lake.root, *config.lake.root.parents) if folder.exists())
-    free = shutil.disk_usage(root).free
-    if free < LEAST_FREE_BYTES:
+    free = Storage(str(root)).free_bytes()
+    if free is not None and free < LEAST_FREE_BYTES:
         what = f"{free / (1 << 20):,.0f} MiB are free, and a run may need {LEAST_FREE_BYTES >> 20:,} MiB"
         means = "A run that meets a full disk fails and leaves what is published as it was"
         yield Finding("disk", str(root), what, means, "cloudlake maintain")
@@ -81,7 +82,7 @@ def _folders(lake: Path) -> Iterator[Path]:
 def _of_the_clock(config: Config, now: datetime) -> Iterator[Finding]:
     known = []
     with suppress(DeltaError, CloudlakeError):  # damage that is found and told elsewhere
-        known.append(config.lake.newest("ops.job_runs", "started_at"))
+        known.append(config.lake.newest(JOB_RUNS, "started_at"))
         if published_at := published(config.lake).published_at:
             known.append(datetime.fromisoformat(published_at))
     newest = max((time for time in known if time is not None), default=None)

@@ -75,7 +75,8 @@ def kept_tables(config: Config) -> dict[str, Table]:
     for table in config.registry.tables.values():
         found[table.name] = table
         if table.history.kind == "scd2":
-            found[f"{table.name}__memory"] = memory_of(table)
+            memory = memory_of(table)
+            found[memory.name] = memory
     return found
 
 

@@ -11,14 +11,13 @@ from ..common.config import Config
 from ..common.lake.duck import connected
 from ..common.lake.pruning import entries_of
 from ..common.live import BATCH_VIEW
-from ..common.names import INCREMENTS
+from ..common.names import BRONZE_EVENTS, INCREMENTS, JOB_RUNS, RESULTS
 from ..common.publication import publications
 from ..common.quality.quarantine import OPEN
 
-BRONZE, SILVER = "bronze.usage_events", "silver.usage_events"
 _TIMES = {
-    "ops.job_runs": "coalesce(ended_at, started_at)",
-    "ops.quality_results": "checked_at",
+    JOB_RUNS: "coalesce(ended_at, started_at)",
+    RESULTS: "checked_at",
     "ops.stream_progress": '"at"',
     "ops.notifications": '"at"',
 }
@@ -43,7 +42,7 @@ def purge(config: Config, table: str, now: datetime, *, unread: int | None, dry_
         return _delete(config, table, f"{_TIMES[table]} < {_literal(now - timedelta(days=kept.ops))}", dry_run)
     if table.startswith("quarantine.") and kept.quarantine:
         return _forget_payloads(config, table, now - timedelta(days=kept.quarantine), dry_run)
-    if table == BRONZE and kept.bronze:
+    if table == BRONZE_EVENTS and kept.bronze:
         return _delete(config, table, _read_days(config, now.date() - timedelta(days=kept.bronze), unread), dry_run)
     return 0
 
@@ -81,7 +80,7 @@ def _read_days(config: Config, before: date, unread: int | None) -> str:
     """Return the condition of event lines of days that silver has whole; "" where what it has not read is as old."""
     if unread is None:
         return ""
-    times = entries_of(config.lake.path(BRONZE))
+    times = entries_of(config.lake.path(BRONZE_EVENTS))
     if unread <= max(times, default=-1):
         first = datetime.fromtimestamp(times.get(unread, 0), UTC).date()
         before = min(before, first)

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from deltalake import DeltaTable
 
 from ..common.config import Config
-from ..common.contracts.derived import memory_of
+from ..common.contracts.derived import owner_of, with_memories
 from ..common.contracts.schemas import delta_schema
 from ..common.contracts.table import Table
 from ..common.lake.duck import connected
+from ..common.names import LANDED
 
 BATCH = "scripts/run_batch_pipeline.sh"
-LANDED = "ops.landed_files"
 _NEWEST = """
 SELECT source, path, drift FROM landed WHERE status = 'ingested'
 QUALIFY row_number() OVER (PARTITION BY source ORDER BY snapshot_at DESC, ingested_at DESC) = 1 ORDER BY source
@@ -35,8 +35,7 @@ class Difference:
 
 def verify(config: Config) -> list[Difference]:
     """Return every difference: columns, types, comments, properties, partitions, statistics, headers. Reads no row."""
-    tables = list(config.registry.tables.values())
-    tables += [memory_of(table) for table in tables if table.history.kind == "scd2"]
+    tables = with_memories(config.registry.tables.values())
     found = [one for table in tables if config.lake.exists(table.name) for one in _of_table(config, table)]
     return found + list(_of_headers(config))
 
@@ -68,7 +67,7 @@ def _of_table(config: Config, table: Table) -> Iterator[Difference]:
         yield Difference(table.name, what, _compare_again(config))
     leaks = lake.leaking(table)
     if leaks:
-        is_history = table.history.kind == "scd2" or table.name.endswith("__memory")
+        is_history = table.history.kind == "scd2" or owner_of(table.name) != table.name
         line = _compare_again(config) if is_history else _anew(config, table)
         yield Difference(table.name, f"its files carry statistics of personal data: {', '.join(leaks)}", line)
 
@@ -96,7 +95,7 @@ def _compare_again(config: Config) -> str:
 def _anew(config: Config, table: Table) -> str:
     """Return the line that makes a table anew with the columns of its contract."""
     if table.layer in ("silver", "gold"):
-        return f"{BATCH} --full-reload --jobs {table.short_name.removesuffix('__memory')}"
+        return f"{BATCH} --full-reload --jobs {owner_of(table.short_name)}"
     aside = config.lake.storage.at("aside")
     away = shlex.join(["mv", config.lake.path(table.name), f"{aside}/{table.name}-undeclared"])
     return f"{shlex.join(['mkdir', '-p', aside])} && {away} && {BATCH}"

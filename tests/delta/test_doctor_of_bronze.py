@@ -15,7 +15,7 @@ from cloudlake.runs.health import examine
 from cloudlake.upkeep.findings import Finding
 from cloudlake.upkeep.run_history import recorded_run
 from deltalake import DeltaTable, write_deltalake
-from flow import deliver, opened
+from flow import deliver, given_back, opened
 from lines_typed import log_of, newest_entry, type_in
 
 BRONZE = "--jobs", "bronze"
@@ -45,11 +45,8 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Config:
 @pytest.fixture
 def config(built: Config) -> Iterator[Config]:
     """The lake, given back as it was."""
-    saved = built.lake.root.with_name("saved")
-    shutil.copytree(built.lake.root, saved)
-    yield built
-    shutil.rmtree(built.lake.root)
-    saved.rename(built.lake.root)
+    with given_back(built):
+        yield built
 
 
 def rows_of(config: Config) -> dict[str, list[str]]:

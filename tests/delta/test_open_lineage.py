@@ -20,7 +20,7 @@ from cloudlake.upkeep.open_lineage import Journal, StepEnd, Story
 from openlineage.client import facet_v2
 from openlineage.client.event_v2 import RunEvent
 from openlineage.client.generated import base
-from receivers import Webhook, free_port
+from receivers import Webhook, free_port, listening
 
 AT = datetime(2025, 8, 31, 2, tzinfo=UTC)
 FACETS = {
@@ -33,10 +33,8 @@ FACETS = {
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    hook = Webhook()
-    yield hook
-    hook.server.shutdown()
-    hook.server.server_close()
+    with listening() as hook:
+        yield hook
 
 
 def opened(folder: Path, **lineage: Any) -> Config:

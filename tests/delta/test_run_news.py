@@ -28,7 +28,7 @@ from cloudlake.common.steps import StepResult
 from cloudlake.runs.record import record_step
 from cloudlake.runs.steps import StepRecord
 from cloudlake.upkeep.run_history import RecordedRun
-from receivers import Mailbox, Webhook
+from receivers import Mailbox, Webhook, listening
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = {"kind": "log"}
@@ -36,10 +36,8 @@ LOG = {"kind": "log"}
 
 @pytest.fixture
 def webhook() -> Iterator[Webhook]:
-    hook = Webhook()
-    yield hook
-    hook.server.shutdown()
-    hook.server.server_close()
+    with listening() as hook:
+        yield hook
 
 
 def opened(folder: Path, **targets: Any) -> Config:
@@ -131,13 +129,9 @@ def test_a_receiver_that_hangs_delays_nothing_keeps_nobody_else_waiting_and_hear
         assert time.monotonic() - started < quick + 2 + 5, "not longer than one attempt"
         assert len(mailbox.mails) == 2 and "chat: no answer in" in caplog.text
         os.kill(hanging.pid, signal.SIGKILL)
-    hook = Webhook()
-    try:
+    with listening() as hook:
         assert run_news.tell(opened(tmp_path, chat={"kind": "webhook", "url": hook.url}), now_utc()) == []
         assert [body["kind"] for _, body in hook.told] == ["failed", "failed"], "kept, and told when somebody answers"
-    finally:
-        hook.server.shutdown()
-        hook.server.server_close()
 
 
 def test_a_killed_run_and_a_missing_night_are_told(tmp_path: Path, webhook: Webhook) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from books_lake import ANSWERS, rows_of, run
 from cloudlake.common.config import Config
-from flow import deliver, opened
+from flow import deliver, given_back, opened
 
 
 @pytest.fixture(scope="session")
@@ -30,8 +29,5 @@ def answers(built: Config) -> dict[str, list[str]]:
 @pytest.fixture
 def config(built: Config) -> Iterator[Config]:
     """The lake, given back as it was."""
-    saved = built.lake.root.with_name("saved")
-    shutil.copytree(built.lake.root, saved)
-    yield built
-    shutil.rmtree(built.lake.root)
-    saved.rename(built.lake.root)
+    with given_back(built):
+        yield built

@@ -25,19 +25,17 @@ from cloudlake.streaming.recent_events import RECENT
 from flow import event_line, land_events
 from live_lake import NOW, ROOT, commit, event, opened, spread
 from pyspark.sql import SparkSession
-from receivers import Mailbox, Webhook
+from receivers import Mailbox, Webhook, listening
 
 SECRET = "s3cr3t-token"
 
 
 @pytest.fixture
 def webhook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Webhook]:
-    hook = Webhook()
-    monkeypatch.setenv("CLOUDLAKE_TEST_URL", hook.url)
-    monkeypatch.setenv("CLOUDLAKE_TEST_TOKEN", SECRET)
-    yield hook
-    hook.server.shutdown()
-    hook.server.server_close()
+    with listening() as hook:
+        monkeypatch.setenv("CLOUDLAKE_TEST_URL", hook.url)
+        monkeypatch.setenv("CLOUDLAKE_TEST_TOKEN", SECRET)
+        yield hook
 
 
 HOOK = {"kind": "webhook", "url": "${CLOUDLAKE_TEST_URL}", "headers": {"Authorization": "${CLOUDLAKE_TEST_TOKEN}"}}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .table import Column, History, Layout, Table
 
 
@@ -54,12 +56,31 @@ _MEMORY: dict[str, tuple[str, str]] = {
 _OF_VERSIONS = ("effective_from", "effective_to", "is_current", "is_deleted", "record_hash")
 
 
+_MEMORY_ENDS = "__memory"
+
+
+def memory_name(table: str) -> str:
+    """Return the name of the table that remembers what a history was told."""
+    return f"{table}{_MEMORY_ENDS}"
+
+
+def owner_of(table: str) -> str:
+    """Return the table that a memory belongs to; of any other table its own name."""
+    return table.removesuffix(_MEMORY_ENDS)
+
+
+def with_memories(tables: Iterable[Table]) -> list[Table]:
+    """Return tables, and after them the memories of those with a history."""
+    own = list(tables)
+    return [*own, *(memory_of(table) for table in own if table.history.kind == "scd2")]
+
+
 def memory_of(table: Table) -> Table:
     """Return the contract of the table that remembers what a history was told."""
     own = {name: Column(type=kind, description=text) for name, (kind, text) in _MEMORY.items()}
     left_out = {*_OF_VERSIONS, table.history.surrogate_key}
     return Table(
-        name=f"{table.name}__memory",
+        name=memory_name(table.name),
         description=f"What {table.name} was told, snapshot by snapshot; the history is a function of it.",
         grain="One row for each snapshot told, and for each key that a snapshot changed",
         key=(),

@@ -15,9 +15,14 @@ def literal_path(path: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", path)
 
 
+def text_of(value: str) -> str:
+    """Return a text as SQL writes it."""
+    return "'" + value.replace("'", "''") + "'"
+
+
 def parquet_of(files: Iterable[str], partitioned: bool = False) -> str:
     """Return the SQL that reads data files, whatever signs are in their paths; columns are found by name."""
-    paths = ", ".join("'" + literal_path(file).replace("'", "''") + "'" for file in files)
+    paths = ", ".join(text_of(literal_path(file)) for file in files)
     return f"read_parquet([{paths}], hive_partitioning = {str(partitioned).lower()}, union_by_name = true)"
 
 

@@ -61,10 +61,12 @@ def declare(
     needed: Mapping[str, str | None],
     note: Mapping[str, Any],
     apart: Sequence[str] = (),
+    tables: tuple[Declared, Declared] = (UNDECLARED, UNDECLARED),
 ) -> tuple[Batch, DataFrame]:
     """Complete the shape by the columns of the history and of the batch, and bring the batch's columns to its types.
 
-    `apart` are columns of the batch that are no business columns.
+    `apart` are columns of the batch that are no business columns; `tables` says how the history and its memory are
+    described and laid out where they are created.
 
     Raises:
         HistoryRefusedError: with every fault in the declaration.
@@ -88,7 +90,7 @@ def declare(
         raise HistoryRefusedError(target, faults)
     have = read_path(spark, target).columns if is_table(target) else []
     widens = bool(set(columns) - set(have))
-    return Batch(spark, target, memory, replace(shape, columns=columns), tuple(told), note, widens), rows
+    return Batch(spark, target, memory, replace(shape, columns=columns), tuple(told), note, widens, *tables), rows
 
 
 def _in_known_case(rows: DataFrame, known: Mapping[str, T.DataType]) -> DataFrame:

@@ -8,7 +8,6 @@ speaks of are replayed from all their words. Many are told at once with `apply_s
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -76,12 +75,11 @@ def apply_snapshot(
             target, keys, snapshot_at, hard_deletes, tracked, surrogate_key, changed_at, first_effective_from
         )
         note = {"scd2": "snapshot", "snapshot_at": str(snapshot_at), "run_id": run_id}
-        first = first_effective_from if isinstance(first_effective_from, str) else None
-        needed = {"changed_at": changed_at, "first_effective_from": first}
+        needed = _needed(changed_at, first_effective_from)
 
         def tell() -> MergeResult:
-            batch, rows = declare(spark, target, recall(target), snapshot, shape, needed, note)
-            batch = replace(batch, declared=declared, memory_declared=memory_declared)
+            tables = declared, memory_declared
+            batch, rows = declare(spark, target, recall(target), snapshot, shape, needed, note, tables=tables)
             return _tell_one(batch, rows, present, as_time(snapshot_at, shape.time_type), first_effective_from)
 
         return conflicts.retried(tell)
@@ -138,15 +136,19 @@ def apply_snapshots(
         ordered = sorted({as_time(time, shape.time_type) for time in told_times})
         _require_times(target, shape, at, [snapshots] if present is None else [snapshots, present])
         note = {"scd2": "snapshots", "snapshots": len(ordered), "snapshot_at": str(max(ordered)), "run_id": run_id}
-        first_column = first_effective_from if isinstance(first_effective_from, str) else None
-        needed = {"changed_at": changed_at, "first_effective_from": first_column}
+        needed = _needed(changed_at, first_effective_from)
 
         def tell() -> MergeResult:
-            batch, rows = declare(spark, target, recall(target), snapshots, shape, needed, note, [at])
-            batch = replace(batch, declared=declared, memory_declared=memory_declared)
+            tables = declared, memory_declared
+            batch, rows = declare(spark, target, recall(target), snapshots, shape, needed, note, [at], tables)
             return tell_several(Told(batch, tuple(ordered), first_effective_from), rows, present, at)
 
         return conflicts.retried(tell)
+
+
+def _needed(changed_at: str | None, first: Time | str | None) -> dict[str, str | None]:
+    """Return the columns that a snapshot must have beside its keys, by the argument that names each."""
+    return {"changed_at": changed_at, "first_effective_from": first if isinstance(first, str) else None}
 
 
 def _shape_of_several(

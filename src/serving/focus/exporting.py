@@ -14,6 +14,7 @@ from typing import Any
 
 from ...common.config import Config
 from ...common.errors import CloudlakeError, ConfigurationError, QualityGateError, did_you_mean
+from ...common.lake.duck import text_of
 from ..queries import Reader, open_reader
 from . import manifest
 from .declaration import ExportColumn, ExportSettings, Version, load_export
@@ -96,8 +97,7 @@ def _files(writer: Writer, folder: Path, month: date, datasets: Mapping[str, Map
 
 
 def _limit(reader: Reader, settings: ExportSettings, spill: Path) -> None:
-    where = str(spill).replace("'", "''")
-    reader.connection.execute(f"SET temp_directory = '{where}'")
+    reader.connection.execute(f"SET temp_directory = {text_of(str(spill))}")
     reader.connection.execute(f"SET memory_limit = '{settings.memory_limit}'")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ...common.errors import ConfigurationError
+from ...common.names import REFUSED_EVENTS
 from ..queries import Reader
 from .declaration import ExportColumn, ExportSettings, Version
 from .writing import File
@@ -19,7 +20,7 @@ from .writing import File
 NAME = "metadata.json"
 _TYPES = {"string": "String", "timestamp": "Date/Time", "boolean": "Boolean", "bigint": "Integer"}
 _REFUSED_EVENTS, _REFUSED_INVOICES, _RECONCILED = (
-    "quarantine.usage_events",
+    REFUSED_EVENTS,
     "quarantine.billing_monthly",
     "gold.cost_billing_reconciliation",
 )

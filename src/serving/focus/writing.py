@@ -13,7 +13,7 @@ from typing import Any, Literal
 import duckdb
 
 from ...common.errors import CloudlakeError
-from ...common.lake.duck import literal_path
+from ...common.lake.duck import literal_path, text_of
 from ..queries import Reader
 from .declaration import ExportColumn, RedLine
 
@@ -170,4 +170,4 @@ def _told(sums: Sequence[tuple[Any, ...]]) -> dict[str, Any]:
 
 
 def _literal(text: str | None) -> str:
-    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
+    return "NULL" if text is None else text_of(text)
