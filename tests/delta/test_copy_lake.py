@@ -26,8 +26,9 @@ def test_a_copy_of_a_lake_that_is_written_is_a_whole_lake_that_was_cut_off(tmp_p
 
     def stream() -> None:
         for load in range(2, 400):
+            is_last = ended.is_set()  # so that one begins after the last copy, however slow the writer is
             commit(config, load, spread(3, 24))
-            if ended.is_set():
+            if is_last:
                 return
 
     writer = threading.Thread(target=stream)
