@@ -27,9 +27,9 @@ from cloudlake.common.config import Config
 from cloudlake.common.contracts.table import Column, Registry
 from cloudlake.common.errors import CloudlakeError, LockedError
 from cloudlake.common.lake.small import Revision
+from cloudlake.common.postgres import redacted
 from cloudlake.serving import publication
 from cloudlake.serving.postgres import publish, publishing
-from cloudlake.serving.postgres.connection import redacted
 from cloudlake.serving.postgres.statements import postgres_type, widens
 from postgres_agrees import assert_postgres_is, nightly
 from postgres_server import Server

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cloudlake.batch.bronze import ingestion
+from cloudlake.batch.bronze import ingestion, landed
 from cloudlake.batch.bronze.exports import read_export
 from cloudlake.batch.bronze.scanning import FileRefusedError, count_records
 from cloudlake.common.config import Config
@@ -277,11 +277,11 @@ def test_a_last_line_without_an_end_is_taken_and_told(config: Config, surveys: T
 def test_an_archive_that_holds_more_than_conf_lets_it_is_refused_and_unpacked_no_further() -> None:
     packed = gzip.compress(HEADER + ROW * 500)
     whole = len(HEADER + ROW * 500)
-    assert len(ingestion.unpacked(packed, whole)) == whole
+    assert len(landed.unpacked(packed, whole)) == whole
     with pytest.raises(FileRefusedError, match=r"unpack to more than .* \(landing.most_unpacked_mb in conf/lake.yaml\)"):
-        ingestion.unpacked(packed, whole - 1)
+        landed.unpacked(packed, whole - 1)
     bomb = gzip.compress(b"0" * (1 << 20)) * 512
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(FileRefusedError):
-        ingestion.unpacked(bomb, 1 << 20)
+        landed.unpacked(bomb, 1 << 20)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 64 << 10

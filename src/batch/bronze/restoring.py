@@ -21,7 +21,8 @@ from ...common.lake.small import Revision
 from ...common.names import LANDED
 from ...common.quality.quarantine import ENTRY
 from .dialects import kinds_of
-from .ingestion import LandedFile, identify, most_unpacked, opened, registry_rows, stamped
+from .ingestion import registry_rows, stamped
+from .landed import LandedFile, identify, most_unpacked, opened
 
 _KEY = ("_source_file", "_source_sha256", "_run_id")
 

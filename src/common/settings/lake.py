@@ -64,17 +64,23 @@ class Quality(Settings):
     mean_change: float = Field(gt=0)
 
 
-class PostgresSettings(Settings):
-    """Where the published tables go for BI tools, and how long a server may take."""
+class Server(Settings):
+    """A PostgreSQL server: its address, by the variable of the environment that holds it, and how long it may take."""
 
-    dsn: Secret = "${CLOUDLAKE_POSTGRES_DSN}"
-    schema_name: str = Field(default="cloudlake", alias="schema", pattern="^[a-z][a-z0-9_]{0,62}$")
-    nightly: bool = False
+    dsn: Secret
     attempts: int = Field(default=3, ge=1, le=10)
     first_pause_seconds: float = Field(default=2, ge=0)
     connect_seconds: int = Field(default=10, ge=2)
     lock_seconds: int = Field(default=30, ge=1)
     statement_seconds: int = Field(default=1800, ge=1)
+
+
+class PostgresSettings(Server):
+    """Where the published tables go for BI tools."""
+
+    dsn: Secret = "${CLOUDLAKE_POSTGRES_DSN}"
+    schema_name: str = Field(default="cloudlake", alias="schema", pattern="^[a-z][a-z0-9_]{0,62}$")
+    nightly: bool = False
 
 
 class CommitConflicts(Settings):
@@ -101,3 +107,5 @@ class LakeSettings(Settings):
     notifications: Notifications
     lineage: LineageSettings = LineageSettings()
     postgres: PostgresSettings = PostgresSettings()
+    databases: dict[str, Server] = Field(default_factory=dict)
+    """The databases that sources of conf/bronze.yaml are asked of, by name."""

@@ -13,15 +13,16 @@ from ...common.contracts.table import Table
 from ...common.errors import CloudlakeError, ConfigurationError, LockedError, did_you_mean
 from ...common.faults import crash_point
 from ...common.lake.duck import parquet_of
+from ...common.postgres import TransientError, connected, execute, rows
 from ...common.publication import Publication, published
 from ..queries.reader import Reader
 from . import statements as sql
-from .connection import TransientError, connected, execute, rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
     from adbc_driver_manager.dbapi import Connection
 
+_RIGHTS = "give the user what it lacks: CREATE and TEMPORARY on the database, and the schema's tables as its own (docs/postgresql.md)"
 _STATE_COLUMNS = {
     "table_name": ("text PRIMARY KEY", "The table, as the lake names it"),
     "made_from": ("text NOT NULL", "What its rows are: the Delta table and its version, for a served table its inputs"),
@@ -112,7 +113,7 @@ def _has(config: Config, publication: Publication, name: str) -> bool:
 def _publish_once(config: Config, wanted: Sequence[str], dry_run: bool, full: bool) -> list[Published]:
     schema = config.settings.postgres.schema_name
     chosen = _chosen(config, published(config.lake), wanted)
-    with Reader(config) as reader, connected(config.settings.postgres) as connection:
+    with Reader(config) as reader, connected(config.settings.postgres, _RIGHTS) as connection:
         run_id = reader.publication.run_id
         if not rows(
             connection, f"SELECT 1 WHERE pg_try_advisory_xact_lock(hashtext({sql.text('cloudlake ' + schema)}))"

@@ -1,4 +1,4 @@
-"""The connection to PostgreSQL: its address from the environment, its time-outs, its errors without secrets."""
+"""A connection to PostgreSQL: its address from the environment, its time-outs, its errors without secrets."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
 
-from ...common.errors import CloudlakeError, ConfigurationError
-from ...common.receivers import SECRET
-from ...common.settings.lake import PostgresSettings
+from .errors import CloudlakeError, ConfigurationError
+from .receivers import SECRET
+from .settings.lake import Server
 
 if TYPE_CHECKING:
     from adbc_driver_manager.dbapi import Connection
@@ -26,14 +26,15 @@ _TRANSIENT_WORDS = (
 _EXAMPLE = "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 _OF_THE_SERVER = ("connection to server", "could not translate host name", "FATAL:")
 """What a failure to connect says where the address could be read. Any other text may quote a part of it."""
-_RIGHTS = "give the user what it lacks: CREATE and TEMPORARY on the database, and the schema's tables as its own (docs/postgresql.md)"
+READ_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
+"""Makes all that a transaction reads the state of one moment, and lets it write nothing."""
 
 
 class TransientError(CloudlakeError):
     """The server is away, busy or restarting: the same again may do."""
 
 
-def address(settings: PostgresSettings) -> str:
+def address(settings: Server) -> str:
     """Return the address that the environment holds.
 
     Raises:
@@ -49,7 +50,7 @@ def address(settings: PostgresSettings) -> str:
     return dsn
 
 
-def _variable(settings: PostgresSettings) -> str:
+def _variable(settings: Server) -> str:
     found = SECRET.fullmatch(settings.dsn)
     return found[1] if found else ""
 
@@ -71,7 +72,7 @@ def redacted(message: str, dsn: str) -> str:
     return message
 
 
-def _with_time_outs(dsn: str, settings: PostgresSettings) -> str:
+def _with_time_outs(dsn: str, settings: Server) -> str:
     """Return the address with the time-outs of libpq that it does not say itself: a dead host must not hold us for hours."""
     wanted = {
         "application_name": "cloudlake",
@@ -89,8 +90,13 @@ def _with_time_outs(dsn: str, settings: PostgresSettings) -> str:
 
 
 @contextmanager
-def connected(settings: PostgresSettings) -> Iterator[Connection]:
+def connected(settings: Server, rights: str, *, begin: str = "") -> Iterator[Connection]:
     """Open one transaction, which ends with the block: what was not committed is undone.
+
+    Args:
+        settings: where the server is, and how long it may take.
+        rights: what to do where the user lacks a right, for the error.
+        begin: the statement that the transaction begins with.
 
     Raises:
         CloudlakeError: the server can't be reached, or refuses; `TransientError` where trying again may do.
@@ -107,22 +113,24 @@ def connected(settings: PostgresSettings) -> Iterator[Connection]:
     try:
         with dbapi.connect(_with_time_outs(dsn, settings)) as connection:
             with connection.cursor() as cursor:
+                if begin:
+                    cursor.execute(begin)
                 cursor.execute(f"SET lock_timeout = '{settings.lock_seconds}s'")
                 cursor.execute(f"SET statement_timeout = '{settings.statement_seconds}s'")
                 cursor.execute(f"SET idle_in_transaction_session_timeout = '{settings.statement_seconds}s'")
                 cursor.execute("SET TimeZone = 'UTC'")
             yield connection
     except adbc_driver_manager.Error as error:
-        raise _explained(error, dsn, _variable(settings)) from None
+        raise _explained(error, dsn, _variable(settings), rights) from None
 
 
-def _explained(error: Any, dsn: str, name: str) -> CloudlakeError:
+def _explained(error: Any, dsn: str, name: str, rights: str) -> CloudlakeError:
     found = " ".join(redacted(str(error), dsn).split())[:600]
     if "Failed to connect" in found and not any(words in found for words in _OF_THE_SERVER):
         return _unreadable(name)
     state = str(getattr(error, "sqlstate", None) or "")
     if state == "42501":
-        return CloudlakeError(f"PostgreSQL: {found}; {_RIGHTS}")
+        return CloudlakeError(f"PostgreSQL: {found}; {rights}")
     if state.startswith(_TRANSIENT_STATES) or any(word in found.lower() for word in _TRANSIENT_WORDS):
         return TransientError(f"PostgreSQL: {found}")
     return CloudlakeError(f"PostgreSQL: {found}")
