@@ -44,3 +44,13 @@ def spark() -> Iterator[SparkSession]:
     session = start_session("cloudlake-tests")
     yield session
     session.stop()
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left_in_java(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Hundreds of tests share one small JVM: what one has left there must not be the next one's fault."""
+    from cloudlake.common.session import let_go
+
+    yield
+    if "spark" in request.fixturenames:
+        let_go()

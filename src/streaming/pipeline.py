@@ -21,6 +21,7 @@ from ..common.config import Config, require_landing
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.names import BRONZE_EVENTS as BRONZE
 from ..common.quality.outcomes import Outcomes
+from ..common.session import let_go
 from .bronze_events import BronzeQuery
 from .monitor import Monitor
 from .silver_events import SilverQuery
@@ -170,6 +171,7 @@ def _start(job: BronzeQuery | SilverQuery, stop: threading.Event, **trigger: Any
         except Exception as error:
             job.failure = error
             raise
+        let_go()
 
     writer = job.stream().writeStream.foreachBatch(take).queryName(job.checkpoint.job)
     writer = writer.option("checkpointLocation", job.checkpoint.place)
