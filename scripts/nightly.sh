@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What cron runs: one at a time, health checks before, a log of its own, then upkeep. Folders and settings are those of
-# every command: CLOUDLAKE_LAKE, CLOUDLAKE_LANDING and CLOUDLAKE_CONF, else conf/lake.yaml.
+# every command: CLOUDLAKE_LAKE, CLOUDLAKE_LANDING and CLOUDLAKE_CONF, else conf/lake.yaml. --master and --spark-conf say where Spark runs.
 set -uo pipefail
 cd -- "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null || exit 2
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then export LC_ALL=C.UTF-8; fi  # cron has none, and names have letters
@@ -22,9 +22,9 @@ fi
     echo "error: less than 1 GiB is free for $lake ($free_kb KiB); free space and run scripts/nightly.sh"
     exit 1
   fi
-  scripts/setup_environment.sh && scripts/run_batch_pipeline.sh
+  scripts/setup_environment.sh && scripts/run_batch_pipeline.sh "$@"
   code=$?
   echo "$(date -u +%FT%TZ) nightly run ended with exit code $code"
-  if [ "$code" -ne 4 ] && ! .venv/bin/cloudlake maintain && [ "$code" -eq 0 ]; then code=1; fi
+  if [ "$code" -ne 4 ] && ! .venv/bin/cloudlake maintain "$@" && [ "$code" -eq 0 ]; then code=1; fi
   exit "$code"
 } >>"$log" 2>&1

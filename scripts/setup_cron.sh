@@ -2,6 +2,7 @@
 # The nightly batch run in the user's crontab.
 #
 #   scripts/setup_cron.sh install [--at "0 2 * * *"] [--lake DIR] [--landing DIR] [--conf DIR]
+#                             [--master URL] [--spark-conf K=V]…
 #                                     add or change the entry; every other entry stays
 #   scripts/setup_cron.sh uninstall   remove it
 #   scripts/setup_cron.sh status      show it, and how the last night went
@@ -13,7 +14,7 @@ ROOT=$PWD
 # Names are quoted for sh letter by letter where the locale has no letters beyond ASCII, in a way that only bash reads.
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then export LC_ALL=C.UTF-8; fi
 
-usage() { sed -n '2,9s/^# \{0,1\}//p' "$0"; }
+usage() { sed -n '2,10s/^# \{0,1\}//p' "$0"; }
 fail() { echo "error: setup_cron: $1; see scripts/setup_cron.sh --help" >&2; exit 2; }
 # A % in a crontab ends the command, unless a backslash stands before it.
 for_cron() { printf '%s' "${1//%/\\%}"; }
@@ -45,7 +46,7 @@ entry() { table | pick 1; }
 
 case "$command" in
   install)
-    at=""
+    at="" spark=()
     while [ $# -gt 0 ]; do
       case "$1" in
         --at) at=${2:-}; shift; [ $# -gt 0 ] && shift ;;
@@ -54,11 +55,16 @@ case "$command" in
           name=CLOUDLAKE_$(echo "${1#--}" | tr '[:lower:]' '[:upper:]')
           [ -n "${2:-}" ] || fail "$1 needs a folder"
           declare "$name=$2"; shift 2 ;;
+        --master | --spark-conf)
+          [ -n "${2:-}" ] || fail "$1 needs a value"
+          spark+=("$1" "$2"); shift 2 ;;
         *) fail "unknown argument '$1'" ;;
       esac
     done
     [ -x .venv/bin/python ] || { echo "error: setup_cron: the environment is not set up; run scripts/setup_environment.sh" >&2; exit 2; }
-    for name in CLOUDLAKE_LAKE CLOUDLAKE_LANDING CLOUDLAKE_CONF JAVA_HOME; do
+    carried=(CLOUDLAKE_LAKE CLOUDLAKE_LANDING CLOUDLAKE_CONF JAVA_HOME)
+    if [ ${#spark[@]} -gt 0 ]; then carried+=(SPARK_HOME SPARK_CONF_DIR HADOOP_CONF_DIR YARN_CONF_DIR); fi
+    for name in "${carried[@]}"; do
       if [ -n "${!name:-}" ]; then export "$name=$(realpath -m -- "${!name}")"; fi
     done
     settings=$(.venv/bin/python scripts/settings.py) || exit 2
@@ -66,10 +72,12 @@ case "$command" in
     at=${at:-$nightly}
     [[ "$at" =~ ^([0-9*/,-]+\ +){4}[0-9a-zA-Z*/,-]+$ ]] || fail "--at '$at' is not five fields such as \"0 2 * * *\""
     line="$at "  # cron starts with an empty environment: what the run needs to know stands in the entry
-    for name in CLOUDLAKE_LAKE CLOUDLAKE_LANDING CLOUDLAKE_CONF JAVA_HOME; do
+    for name in "${carried[@]}"; do
       if [ -n "${!name:-}" ]; then line+="$name=$(for_cron "$(printf '%q' "${!name}")") "; fi
     done
-    line+="$(for_cron "$(printf '%q' "$ROOT/scripts/nightly.sh")") $MARK"
+    line+=$(for_cron "$(printf '%q' "$ROOT/scripts/nightly.sh")")
+    if [ ${#spark[@]} -gt 0 ]; then line+=$(for_cron "$(printf ' %q' "${spark[@]}")"); fi
+    line+=" $MARK"
     if [[ "$line" == *[[:cntrl:]]* || "$line" == *"\$'"* ]]; then fail "a folder's name has a control character, which no crontab holds"; fi
     if [ "${#line}" -gt 990 ]; then fail "the entry would have ${#line} letters, and cron reads 990: give the folders shorter names"; fi
     { others; printf '%s\n' "$line"; } | crontab -

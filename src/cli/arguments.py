@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+from ..common import cluster
 from ..common.errors import ConfigurationError
 
 FOLDERS = {
@@ -59,20 +60,47 @@ Commands = argparse._SubParsersAction
 
 
 def add_command(
-    commands: Commands[Parser], name: str, summary: str, examples: str = "", within: bool = False
+    commands: Commands[Parser], name: str, summary: str, examples: str = "", within: bool = False, spark: bool = False
 ) -> Parser:
-    """Add a command, or, `within` another, a verb of it that takes the common options as well."""
+    """Add a command, or, `within` another, a verb of it that takes the common options as well.
+
+    With `spark`, it starts Spark, and takes the options that say where.
+    """
     parser: Parser = commands.add_parser(
         name, help=summary, description=summary, epilog=examples, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.prog = os.environ.get("CLOUDLAKE_PROG", parser.prog)
     unsaid = argparse.SUPPRESS if within else None
     for option, meaning in FOLDERS.items():
-        parser.add_argument(option, metavar="DIR", default=unsaid, help=meaning)
+        kind = _folder if option == "--conf" else str
+        parser.add_argument(option, metavar="DIR", default=unsaid, help=meaning, type=kind)
     parser.add_argument(
         "--verbose", action="store_true", default=unsaid or False, help="show the whole trace of an error"
     )
+    if spark:
+        parser.add_argument(
+            "--master", metavar="URL", type=cluster.master_url, help=f"where Spark runs: {cluster.MASTERS} (default: conf/)"
+        )
+        parser.add_argument(
+            "--spark-conf", metavar="K=V", type=cluster.setting, action="append", default=[],
+            help="a setting of Spark, such as spark.executor.memory=8g; may be given again",
+        )  # fmt: skip
+        parser.set_defaults(starts_spark=True)
     return parser
+
+
+def _folder(text: str) -> str:
+    """Read the folder of cloudlake's settings; a setting of Spark has another option.
+
+    Raises:
+        ConfigurationError: it is a setting of Spark.
+    """
+    if text.startswith("spark.") and "=" in text:
+        raise ConfigurationError(
+            f"--conf {text}: --conf names the folder of cloudlake's settings; for a setting of Spark write "
+            f"--spark-conf {text}"
+        )
+    return text
 
 
 def add_verbs(parser: Parser, name: str = "verb") -> Commands[Parser]:

@@ -23,13 +23,14 @@ EXAMPLES = """examples:
   scripts/run_batch_pipeline.sh --jobs users --dry-run          what a run would do with one table
   scripts/run_batch_pipeline.sh --landing /data/in --lake /data/lake
   scripts/run_batch_pipeline.sh --as-of 2025-08-31 --full-reload
+  scripts/run_batch_pipeline.sh --master spark://node-1:7077 --spark-conf spark.executor.memory=8g
 """
 
 
 def register(commands: Commands[Parser]) -> None:
     """Add the command."""
     batch = add_command(
-        commands, "batch", "Run the batch pipeline (scripts/run_batch_pipeline.sh starts it on Spark).", EXAMPLES
+        commands, "batch", "Run the batch pipeline, as scripts/run_batch_pipeline.sh does.", EXAMPLES, spark=True
     )
     batch.add_argument(
         "--jobs",
@@ -69,6 +70,7 @@ def run(config: Config, arguments: Namespace) -> int:
         full_reload=arguments.full_reload,
         continue_on_failure=arguments.continue_on_failure,
         parallel=arguments.parallel or config.settings.parallel,
+        master=arguments.master,
     )
     if arguments.dry_run:
         print("A run would do this; nothing has been written.")

@@ -11,8 +11,8 @@ _HEAD = """# Commands
 
 Made from the parser by `cloudlake dictionary`; change it in src/cli/. `cloudlake COMMAND --help` says the same.
 
-`cloudlake` is `.venv/bin/cloudlake` of the checkout. What needs Spark is started by a script of `scripts/`, with the same
-options; beside them `--master URL` and `--spark-conf K=V`, which go to spark-submit.
+`cloudlake` is `.venv/bin/cloudlake` of the checkout. What needs Spark all the time is started by a script of `scripts/`, with the
+same options. Where Spark runs, `--master` and `--spark-conf` say; on clusters: docs/cluster.md.
 
 Exit codes: 0 done, 1 a step failed or something is wrong, 2 bad usage or configuration, 3 a quality gate failed, 4 another run
 holds the lock, 141 nobody reads the output any more.

@@ -19,7 +19,7 @@ EXAMPLES = """examples:
 def register(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = add_command(
-        commands, "erase", "Take a person out of the lake, history and old files included; a stream may run.", EXAMPLES
+        commands, "erase", "Take a person out of the lake, history and old files included; a stream may run.", EXAMPLES, spark=True
     )
     parser.add_argument("--user", metavar="ID", required=True, help="the person's user_id")
     parser.add_argument("--dry-run", action="store_true", help="say what is there, and do nothing")

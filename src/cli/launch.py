@@ -6,100 +6,68 @@ The arguments are checked before any JVM starts; then this process becomes spark
 from __future__ import annotations
 
 import os
+import re
+import shlex
 import sys
-import zipfile
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
-from ..common import java
+from ..common import cluster, java
 from ..common.errors import CloudlakeError, ConfigurationError
+from ..common.project import packaged_conf
 from .compiler import with_compiler
 from .main import build_parser
 
-FOR_SPARK = {"--master": "URL", "--spark-conf": "K=V"}
-"""Options of spark-submit (--conf there is --spark-conf here, because --conf names cloudlake's own settings)."""
+_SECRET = re.compile(r"(?i)secret|password|token|access[.]?key|credential")
+"""Names of settings whose values are not shown; as spark.redaction.regex has it."""
 
 
-def split(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Return what goes to spark-submit, and what goes to the command.
-
-    Raises:
-        ConfigurationError: an option for Spark lacks its value, or stands under another name.
-    """
-    spark: list[str] = []
-    rest: list[str] = []
-    waiting = iter(arguments)
-    for argument in waiting:
-        name, has_value, value = argument.partition("=")
-        if name in FOR_SPARK:
-            spark += _for_spark(name, value if has_value else next(waiting, ""))
-        elif name == "--conf":
-            value = value if has_value else next(waiting, "")
-            if value.startswith("spark.") and "=" in value:
-                raise ConfigurationError(
-                    f"--conf {value}: --conf names the folder of cloudlake's settings; for a setting of Spark write "
-                    f"--spark-conf {value}"
-                )
-            rest += ["--conf", value] if value else ["--conf"]
-        else:
-            rest.append(argument)
-    return spark, rest
-
-
-def _for_spark(name: str, value: str) -> list[str]:
-    if not value or value.startswith("--"):
-        raise ConfigurationError(f"{name} needs a value: {name} {FOR_SPARK[name]}")
-    if name == "--master":
-        return ["--master", value]
-    key, is_pair, _ = value.partition("=")
-    if not is_pair or not key.startswith("spark."):
-        raise ConfigurationError(f"--spark-conf {value}: write spark.some.setting=value")
-    return ["--conf", value]
-
-
-def is_local(spark: Sequence[str]) -> bool:
-    """Tell whether the driver does all the work, so that no other machine needs the code."""
-    masters = [value for name, value in pairwise(spark) if name == "--master"]
-    return not masters or masters[-1].startswith("local")
-
-
-def for_executors(root: Path) -> list[str]:
-    """Pack the code, and name the Delta jars, for the executors of a cluster."""
-    import pyspark
-
-    package = Path(__file__).resolve().parents[1]
-    archive = root / "dist" / "cloudlake.zip"
-    archive.parent.mkdir(exist_ok=True)
-    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
-        for file in sorted(package.rglob("*.py")):
-            packed.write(file, Path("cloudlake") / file.relative_to(package))
-    jars = sorted(Path(str(pyspark.__file__)).parent.glob("jars/delta-*.jar"))
-    return ["--py-files", str(archive), "--jars", ",".join(map(str, jars))]
-
-
-def command_line(arguments: Sequence[str], root: Path) -> tuple[list[str], dict[str, str]]:
+def command_line(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Return spark-submit's command line for a command of cloudlake, once its arguments have been checked, and its environment.
 
     Raises:
         ConfigurationError: the arguments are wrong, or there is no Java.
     """
-    spark, rest = split(arguments)
-    chosen = build_parser().parse_args(rest)
+    chosen = build_parser().parse_args(arguments)
+    spark = cluster.submit_options(chosen.master, chosen.spark_conf, os.environ)
     if java.java_command() is None:
         raise ConfigurationError(java.what_is_wrong_with_java())
-    if not is_local(spark):
-        spark += for_executors(root)
     submit = Path(sys.executable).with_name("spark-submit")
-    env = {**os.environ, **java.surroundings(os.environ)}
-    line = [str(submit), *spark, str(Path("scripts", "submit.py")), *rest]
-    return line, env | (with_compiler(env, chosen) if is_local(spark) else {})
+    folder = cluster.conf_folder(chosen.master, os.environ) or packaged_conf()
+    env = {**os.environ, "SPARK_CONF_DIR": str(folder), **java.surroundings(os.environ)}
+    if any(word.startswith("spark.pyspark.python=") for word in spark):  # of the executors; this one has its own
+        spark = ["--conf", f"spark.pyspark.driver.python={sys.executable}", *spark]
+    line = [str(submit), *spark, str(Path("scripts", "submit.py")), *for_command(arguments)]
+    if getattr(chosen, "dry_run", False) and chosen.master:
+        print(f"A run would be submitted so:\n  {shown(line)}", flush=True)
+    return line, env | (with_compiler(env, chosen) if cluster.is_local(chosen.master) else {})
+
+
+def for_command(arguments: Sequence[str]) -> list[str]:
+    """Return what the command itself has to hear: not the settings of Spark, which may be secret, a second time."""
+    waiting, heard = iter(arguments), []
+    for argument in waiting:
+        if argument == "--spark-conf":
+            next(waiting, None)
+        elif not argument.startswith("--spark-conf="):
+            heard.append(argument)
+    return heard
+
+
+def shown(line: Sequence[str]) -> str:
+    """Return a command line as one types it, without the values of secrets.
+
+    >>> shown(["spark-submit", "--conf", "spark.hadoop.fs.s3a.secret.key=abc", "--conf", "spark.app.name=a b"])
+    "spark-submit --conf spark.hadoop.fs.s3a.secret.key=… --conf 'spark.app.name=a b'"
+    """
+    hidden = (re.sub(r"=.*", "=…", word) if _SECRET.search(word.partition("=")[0]) else word for word in line)
+    return " ".join(word if word.endswith("=…") else shlex.quote(word) for word in hidden)
 
 
 def main(arguments: Sequence[str]) -> int:
     """Become spark-submit; returns only where that can't be."""
     try:
-        line, env = command_line(arguments, Path.cwd())
+        line, env = command_line(arguments)
     except CloudlakeError as error:
         print("\n".join(f"error: {line}" for line in str(error).splitlines()), file=sys.stderr)
         return error.exit_code

@@ -21,7 +21,7 @@ EXAMPLES = """examples:
 
 def register(commands: Commands[Parser]) -> None:
     """Add the command."""
-    lineage = add_command(commands, "lineage", "What feeds a table or a column, and what it feeds.", EXAMPLES)
+    lineage = add_command(commands, "lineage", "What feeds a table or a column, and what it feeds.", EXAMPLES, spark=True)
     lineage.add_argument("--table", metavar="T", help="one table")
     lineage.add_argument("--column", metavar="C", help="one column of it")
     lineage.add_argument("--json", action="store_true", help="as JSON")

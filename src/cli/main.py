@@ -106,6 +106,10 @@ def _run(arguments: Sequence[str], options: Namespace) -> int:
 
         makes_lake = "makes_lake" in options and options.makes_lake(options)
         config = load_config(options.conf, options.lake, options.landing, _tell if makes_lake else None)
+        if "starts_spark" in options:
+            from ..common.session import choose_spark
+
+            choose_spark(options.master, options.spark_conf)
     finally:
         gc.enable()
     exit_code: int = options.run(config, options)

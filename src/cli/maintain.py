@@ -25,6 +25,7 @@ def register(commands: Commands[Parser]) -> None:
         "maintain",
         "Compact small files, let old files, log entries and rows go (retention in conf/lake.yaml); a stream may run.",
         EXAMPLES,
+        spark=True,
     )
     parser.add_argument("--table", metavar="T", help="one table, such as silver.usage_events (default: all of them)")
     parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")

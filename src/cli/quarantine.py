@@ -50,6 +50,7 @@ def register(commands: Commands[Parser]) -> None:
         "replay",
         "Let refused rows enter that the rules of now accept, and rebuild what hangs on them.",
         within=True,
+        spark=True,
     )
     for one in (listing, again):
         one.add_argument("--table", metavar="T", help="such as users")

@@ -27,14 +27,13 @@ EXAMPLES = """examples:
 
 def register(commands: Commands[Parser]) -> None:
     """Add the command."""
-    stream = add_command(commands, "stream", "Take usage events from landing to silver and the speed view.", EXAMPLES)
+    stream = add_command(commands, "stream", "Take usage events from landing to silver and the speed view.", EXAMPLES, spark=True)
     stream.add_argument(
         "mode",
         choices=["start", "stop", "status", "once", "run"],
         help="start: in the background; stop: end that one when its micro-batch has ended; status: what it does; "
         "once: what is there, then end; run: in the foreground until stopped",
     )
-    stream.add_argument("--master", metavar="URL", help="where Spark runs (start, once, run; through the script)")
     stream.add_argument("--json", action="store_true", help="status as JSON")
     stream.set_defaults(run=run, makes_lake=lambda options: options.mode in ("start", "once", "run"))
 
@@ -57,7 +56,7 @@ def _start(config: Config, arguments: Namespace) -> int:
     from ..runs.background import start_stream
 
     _require_all(config)
-    print(start_stream(config, arguments.master))
+    print(start_stream(config, arguments.master, arguments.spark_conf))
     return 0
 
 

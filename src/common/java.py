@@ -90,13 +90,14 @@ def why_not_started(error: BaseException) -> str:
         "Invalid UID": f"uid {os.getuid()} has no name on this machine; add a passwd entry for it",
         "org.apache.spark.sql.delta": "the Delta jars are missing; run scripts/setup_environment.sh --force",
         "io.delta.sql": "the Delta jars are missing; run scripts/setup_environment.sh --force",
-        "Service 'sparkDriver' could not bind": "Spark's address on this machine is taken or forbidden; see "
-        "spark.driver.bindAddress in conf/spark-defaults.conf",
+        "Service 'sparkDriver' could not bind": "Spark's address on this machine is taken or forbidden; name "
+        "another with --spark-conf spark.driver.bindAddress=ADDRESS",
     }
     for sign, remedy in known.items():
         if sign in text:
             return remedy
-    said = next((line.strip() for line in text.splitlines() if line.strip()), type(error).__name__)
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "error occurred while calling" not in line]
+    said = (lines or [type(error).__name__])[0].removeprefix(": ")
     return what_is_wrong_with_java() or f"{said[:400]}; what Java said of it stands above"
 
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import atexit
 import shutil
 import tempfile
+import zipfile
+from collections.abc import Iterator
 from functools import cache
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 PACKAGE = __name__.partition(".")[0]
@@ -40,3 +43,24 @@ def packaged_conf() -> Path:
         if file.is_file():
             (unpacked / file.name).write_bytes(file.read_bytes())
     return unpacked
+
+
+@cache
+def packed_code() -> Path:
+    """Return the package as a zip, conf/ and all other data with it, for processes on other machines; kept for this process."""
+    folder = Path(tempfile.mkdtemp(prefix="cloudlake-code-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    archive = folder / f"{PACKAGE}.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+        for name, file in _files(resources.files(PACKAGE), PACKAGE):
+            packed.writestr(name, file.read_bytes())
+    return archive
+
+
+def _files(folder: Traversable, name: str) -> Iterator[tuple[str, Traversable]]:
+    """Walk a folder of the package, wherever it is; what Python compiled is left out."""
+    for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+        if entry.is_file():
+            yield f"{name}/{entry.name}", entry
+        elif entry.name != "__pycache__":
+            yield from _files(entry, f"{name}/{entry.name}")

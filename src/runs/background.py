@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,8 +33,13 @@ class NotStartedError(CloudlakeError):
         self.exit_code = exit_code
 
 
-def start_stream(config: Config, master: str | None) -> str:
+def start_stream(config: Config, master: str | None = None, settings: Sequence[str] = ()) -> str:
     """Start the stream in the background, wait until it runs, and say what runs.
+
+    Args:
+        config: the lake, the landing zone and the settings.
+        master: where Spark runs; None for what conf/ says.
+        settings: settings of Spark, K=V.
 
     Raises:
         ConfigurationError: the code runs from no checkout.
@@ -50,7 +56,7 @@ def start_stream(config: Config, master: str | None) -> str:
         before = heartbeat(config.lake).get("run_id")
     storage = config.lake.storage
     where = ("--lake", str(config.lake.root), "--landing", str(config.landing), "--conf", str(config.conf))
-    spark = ("--master", master) if master else ()
+    spark = [*(["--master", master] if master else []), *(word for one in settings for word in ("--spark-conf", one))]
     script = str(project / "scripts" / "run_streaming_pipeline.sh")
     with storage.open_log(_LOG, LOG_BYTES) as out:
         from_here = out.tell()

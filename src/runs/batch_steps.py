@@ -39,6 +39,8 @@ class Options:
     full_reload: bool = False
     continue_on_failure: bool = False
     parallel: int = 2
+    master: str | None = None
+    """Where Spark runs, so that the line that resumes the run says it too."""
     replayed: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Silver table → refused rows that are judged again."""
 

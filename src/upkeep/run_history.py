@@ -204,5 +204,5 @@ def _resume(run: RecordedRun, asked: Mapping[str, Any]) -> str:
     words += [word for name in ("as_of", "snapshot_at") if asked.get(name)
               for word in (f"--{name.replace('_', '-')}", str(asked[name]).replace(" ", "T"))]  # fmt: skip
     words += [f"--{name.replace('_', '-')}" for name in ("full_reload", "continue_on_failure") if asked.get(name)]
-    words += [word for name in ("lake", "landing", "conf") if asked.get(name) for word in (f"--{name}", asked[name])]
+    words += [word for name in ("lake", "landing", "conf", "master") if asked.get(name) for word in (f"--{name}", asked[name])]
     return shlex.join(words)

@@ -86,6 +86,18 @@ def test_folders_reach_the_nightly_run_as_they_are_named(cron: Cron, tmp_path: P
     assert refused.returncode == 2 and "cron reads 990" in refused.stderr
 
 
+def test_the_nightly_run_is_told_where_spark_runs(cron: Cron, tmp_path: Path) -> None:
+    spark = ["--master", "k8s://https://[::1]:6443", "--spark-conf", "spark.app.name=5% of it"]
+    assert cron.call("install", *spark, HADOOP_CONF_DIR=str(tmp_path)).returncode == 0
+    command = cron.entries()[1].split(" ", 5)[5].replace("\\%", "%")
+    assert f"HADOOP_CONF_DIR={tmp_path} " in command
+    line = command.replace(shlex.quote(str(ROOT / "scripts" / "nightly.sh")), "printf '%s\\n'")
+    told = subprocess.run(["/bin/sh", "-c", line], capture_output=True, text=True, check=True, env={"PATH": "/usr/bin:/bin"})
+    assert told.stdout.splitlines() == spark
+    assert cron.call("install", HADOOP_CONF_DIR=str(tmp_path)).returncode == 0 and "HADOOP" not in cron.entries()[1]
+    assert cron.call("install", "--master").returncode == 2
+
+
 def test_an_entry_of_a_project_beside_this_one_stays(cron: Cron) -> None:
     beside = f"1 1 * * * /other/nightly.sh # cloudlake nightly: {ROOT}-too"
     cron.table.write_text(f"{OTHER}\n{beside}\n")

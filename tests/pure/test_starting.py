@@ -15,28 +15,29 @@ from cloudlake.common.errors import ConfigurationError
 from flow import ROOT
 
 
-def test_options_of_spark_go_to_spark_submit_and_everything_else_to_the_command() -> None:
-    given = [
-        "batch",
-        "--jobs",
-        "silver",
-        "--master=local[2]",
-        "--spark-conf",
-        "spark.ui.enabled=true",
-        "--conf",
-        "/c",
-        "--conf=/d",
-    ]
-    spark, rest = launch.split(given)
-    assert spark == ["--master", "local[2]", "--conf", "spark.ui.enabled=true"]
-    assert rest == ["batch", "--jobs", "silver", "--conf", "/c", "--conf", "/d"]
+def test_options_of_spark_go_to_spark_submit_and_its_settings_to_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(java, "java_command", lambda: "java")
+    monkeypatch.delenv("SPARK_CONF_DIR", raising=False)
+    given = ["--jobs", "silver", "--master=local[2]", "--spark-conf", "spark.ui.enabled=true", "--conf", "/c", "--conf=/d"]
+    line, env = launch.command_line(["batch", *given, "--spark-conf=spark.some.secret=x"])
+    at = line.index("scripts/submit.py")
+    assert line[1:at] == ["--master", "local[2]", "--conf", "spark.ui.enabled=true", "--conf", "spark.some.secret=x"]
+    # The run notes its master, for the line that resumes it.
+    assert line[at + 1 :] == ["batch", "--jobs", "silver", "--master=local[2]", "--conf", "/c", "--conf=/d"]
+    assert env["SPARK_CONF_DIR"] == str(ROOT / "conf")
+    assert "spark.some.secret=…" in launch.shown(line) and "=x" not in launch.shown(line)
 
 
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--master"], "--master needs a value"),
-        (["--spark-conf", "--dry-run"], "--spark-conf needs a value"),
+        (["--master"], "--master: expected one argument"),
+        (["--spark-conf", "--dry-run"], "--spark-conf: expected one argument"),
+        (["--master", "sprak://here:7077"], r"this is no master of Spark; write local\[\*\], spark://HOST:PORT"),
+        (["--master", "spark://here"], "this is no master of Spark"),
+        (["--master", "spark://here:7077:"], "this is no master of Spark"),
+        (["--spark-conf", "spark.master=yarn"], "write --master yarn"),
+        (["--spark-conf", "spark.submit.deployMode=cluster"], "the driver is this command itself"),
         (["--spark-conf", "spark.ui.enabled"], "write spark.some.setting=value"),
         (["--spark-conf", "ui.enabled=true"], "write spark.some.setting=value"),
         (["--conf", "spark.ui.enabled=true"], "write --spark-conf spark.ui.enabled=true"),
@@ -44,8 +45,9 @@ def test_options_of_spark_go_to_spark_submit_and_everything_else_to_the_command(
     ],
 )
 def test_an_option_of_spark_that_is_written_wrongly_is_refused_with_the_right_way(given: list[str], said: str) -> None:
-    with pytest.raises(ConfigurationError, match=said):
-        launch.split(["batch", *given])
+    for command in (["batch"], ["stream", "once"], ["maintain"], ["erase", "--user", "u"], ["quarantine", "replay"]):
+        with pytest.raises(ConfigurationError, match=said):
+            build_parser().parse_args([*command, *given])
 
 
 def test_wrong_arguments_are_told_without_starting_java(tmp_path: Path) -> None:
@@ -55,17 +57,6 @@ def test_wrong_arguments_are_told_without_starting_java(tmp_path: Path) -> None:
     assert refused.returncode == 2 and "'soon' is not a date" in refused.stderr
     refused = subprocess.run([script], capture_output=True, text=True, check=False, env=env)
     assert refused.returncode == 2 and f"Java: none found in JAVA_HOME ({tmp_path})" in refused.stderr
-
-
-def test_only_a_cluster_is_sent_the_code(tmp_path: Path) -> None:
-    assert launch.is_local([]) and launch.is_local(["--master", "local[4]"])
-    assert not launch.is_local(["--master", "spark://here:7077"])
-    assert not launch.is_local(["--conf", "spark.ui.enabled=true", "--master", "yarn"])
-    _, archive, _, jars = launch.for_executors(tmp_path)
-    names = subprocess.run(
-        ["python3", "-m", "zipfile", "-l", archive], capture_output=True, text=True, check=True
-    ).stdout
-    assert "cloudlake/common/lake/tables.py" in names and "delta-" in jars
 
 
 def nameless() -> int:
