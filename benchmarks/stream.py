@@ -3,10 +3,12 @@
 (a) Events landing → bronze → silver, quarantine and increments: the default delivery cold (a fresh process) and warm,
 then two million, as a ratio to benchmarks/yardstick.py before and after. (b) The stream as a service under a steady
 load: seconds from a file's landing to the live read of the served answer that holds it, after a minute in which Java
-warms up (told apart), and memory: what is alive on Java's heap, and the whole process tree. Prints a summary and writes
+warms up (told apart, then by quarters of the time), memory (what is alive on Java's heap, and the whole process tree),
+and the data files of each table; with `maintain` beside it, where asked. Prints a summary and writes
 benchmarks/results/stream.json. Compare ratios, not seconds.
 
     .venv/bin/python benchmarks/stream.py [--landing DIR] [--events-per-day 36000] [--seconds 240] [--only throughput|steady]
+    .venv/bin/python benchmarks/stream.py --only steady --seconds 1200 --maintain-every 300     # two hours: 7200 and 1800
 """
 
 from __future__ import annotations
@@ -77,10 +79,14 @@ def throughput(small: Path, large: Path, scratch: Path) -> dict[str, Any]:
             "ratio": sum(many[query] for query in QUERIES) / duck}  # fmt: skip
 
 
-def steady(scratch: Path, seconds: int) -> dict[str, Any]:
+STREAMED = ("bronze.usage_events", "silver.usage_events", "speed.usage_increments", "ops.landed_files", "ops.reconciliation")
+
+
+def steady(scratch: Path, seconds: int, maintain_every: int | None) -> dict[str, Any]:
     """Let a producer land a file of 500 events each second; each carries an organisation of its own to be looked for."""
     from cloudlake.common.config import load_config
     from cloudlake.serving import live_org_daily_usage
+    from deltalake import DeltaTable
 
     landing, lake = scratch / "steady", scratch / "steady_lake"
     folder = landing / "usage_events_stream"
@@ -92,7 +98,8 @@ def steady(scratch: Path, seconds: int) -> dict[str, Any]:
     landed: dict[str, float] = {}
     delays: dict[str, float] = {}
     memory: list[float] = []
-    alive: dict[str, float | None] = {}
+    quarters: list[dict[str, Any]] = []
+    upkeep: list[subprocess.Popen[bytes]] = []
     try:
         _wait_until_running(lake, scratch / "steady.log")
         started = time.monotonic()
@@ -104,21 +111,34 @@ def steady(scratch: Path, seconds: int) -> dict[str, Any]:
             at = time.monotonic()
             delays |= {org: at - landed.pop(org) for org in sorted(landed) if org in seen}
             memory.append(resident_gib(process.pid))
-            for moment, name in ((seconds / 2, "at half time"), (seconds - 5, "at the end")):
-                if name not in alive and at - started >= moment:
-                    alive[name] = _alive_on_the_heap(process.pid)
+            if maintain_every and at - started >= maintain_every * (len(upkeep) + 1):
+                upkeep.append(_maintain(command[2:], scratch / "maintain.log"))
+            if len(quarters) < 4 and at - started >= (len(quarters) + 1) * seconds / 4 - 2:
+                files = {table: len(DeltaTable(config.lake.path(table)).file_uris()) for table in STREAMED}
+                quarters.append({"heap_gib": _alive_on_the_heap(process.pid), "files": files, "probes": len(delays)})
             time.sleep(0.5)  # reading all the time would take a core from the stream
     finally:
         subprocess.run([command[0], "stop", *command[2:]], check=False, capture_output=True)
         process.wait(120)
+    if any(one.wait(600) for one in upkeep):
+        sys.exit(f"maintain failed:\n{(scratch / 'maintain.log').read_text()}")
     if landed or not delays:
         sys.exit(f"{len(landed)} file(s) never reached the live read; see the stream's log:\n{(scratch / 'steady.log').read_text()}")
     in_order = [delays[org] for org in sorted(delays)]
+    begin = WARM_UP_SECONDS
+    for quarter in quarters:
+        quarter["delay"] = _ranked(in_order[begin : quarter["probes"]]) if quarter["probes"] > begin else None
+        begin = max(begin, quarter["probes"])
     return {
         "files": len(delays), "events_per_second": EVENTS_PER_SECOND, "first_minute": _ranked(in_order[:WARM_UP_SECONDS]),
         "after_it": _ranked(in_order[WARM_UP_SECONDS:] or in_order),
-        "memory_gib": {"alive on Java's heap": alive, "peak of all processes": max(memory)},
+        "quarters": quarters, "maintained": len(upkeep), "peak_gib_of_all_processes": max(memory),
     }  # fmt: skip
+
+
+def _maintain(where: list[str], log: Path) -> subprocess.Popen[bytes]:
+    with log.open("a") as out:
+        return subprocess.Popen([str(ROOT / ".venv/bin/cloudlake"), "maintain", *where], stdout=out, stderr=out)
 
 
 def _ranked(delays: list[float]) -> dict[str, float]:
@@ -180,9 +200,12 @@ def show_steady(found: dict[str, Any]) -> None:
     for name, part in (("in the first minute", "first_minute"), ("after it", "after_it")):
         told = found[part]
         print(f"  {name:20} p50 {told['p50']:.1f} s, p95 {told['p95']:.1f} s, at most {told['max']:.1f} s")
-    memory = found["memory_gib"]
-    alive = ", ".join(f"{name} {'?' if gib is None else f'{gib:.2f}'} GiB" for name, gib in memory["alive on Java's heap"].items())
-    print(f"alive on Java's heap: {alive}; all processes together at most {memory['peak of all processes']:.2f} GiB")
+    for number, quarter in enumerate(found["quarters"], 1):
+        heap, delay = quarter["heap_gib"], quarter["delay"]
+        files = ", ".join(f"{table} {count}" for table, count in quarter["files"].items())
+        alive, late = "?" if heap is None else f"{heap:.2f}", "?" if delay is None else f"{delay['p95']:.1f}"
+        print(f"  quarter {number}: p95 {late} s, alive on Java's heap {alive} GiB, data files: {files}")
+    print(f"all processes together at most {found['peak_gib_of_all_processes']:.2f} GiB; maintain ran {found['maintained']} times")
 
 
 def main() -> None:
@@ -191,6 +214,7 @@ def main() -> None:
     parser.add_argument("--events-per-day", type=int, default=36_000, help="of the 60 days, where one is generated")
     parser.add_argument("--seconds", type=int, default=240, help="how long the steady load lasts")
     parser.add_argument("--only", choices=["throughput", "steady"], help="one of the two measurements")
+    parser.add_argument("--maintain-every", type=int, metavar="SECONDS", help="run cloudlake maintain beside the steady load")
     arguments = parser.parse_args()
     sys.path.insert(0, str(ROOT / ".typing"))
     os.environ["PYTHONPATH"] = str(ROOT / ".typing")  # the code beside this file, whatever is installed
@@ -203,7 +227,7 @@ def main() -> None:
             found |= throughput(generate(scratch / "small"), large, scratch)
             show_throughput(found)
         if arguments.only != "throughput":
-            found["steady"] = steady(scratch, arguments.seconds)
+            found["steady"] = steady(scratch, arguments.seconds, arguments.maintain_every)
             show_steady(found["steady"])
     results = ROOT / "benchmarks" / "results"
     results.mkdir(parents=True, exist_ok=True)

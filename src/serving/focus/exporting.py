@@ -47,7 +47,7 @@ def export_focus(config: Config, out: Path, selection: Selection) -> dict[str, A
     """
     settings = load_export(config.conf)
     target = out.absolute() / "focus" / selection.version
-    with open_reader(config) as reader:
+    with open_reader(config, alone=True) as reader:
         reader.require([CHARGES, LINES])
         months = _months(reader, selection)
         try:

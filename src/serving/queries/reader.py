@@ -17,7 +17,7 @@ from ...common.config import Config
 from ...common.contracts.schemas import arrow_schema
 from ...common.contracts.table import Table
 from ...common.errors import CloudlakeError
-from ...common.lake.duck import connected, parquet_of
+from ...common.lake.duck import connected, connected_beside, parquet_of
 from ...common.names import INCREMENTS
 from ...common.publication import published
 from .. import customer_live
@@ -56,7 +56,17 @@ class Reader:
     from; speed and ops as they are now.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, alone: bool = False) -> None:
+        """Look up the publication.
+
+        Args:
+            config: the configuration.
+            alone: whether to use a DuckDB of its own, whose settings may be changed.
+
+        Raises:
+            CloudlakeError: nothing has been published yet, or published.json is damaged.
+            ConfigurationError: conf/queries.yaml is wrong.
+        """
         self.config = config
         self._publication = published(config.lake)
         if not self._publication.run_id:
@@ -68,7 +78,11 @@ class Reader:
             self._publication.run_id, self._publication.published_at, self.pins.load_id, self.pins[INCREMENTS]
         )
         self.declarations: Declarations = load_queries(config.conf, config.registry)
-        self.connection = connected()
+        if alone:
+            self.connection = connected()
+            self._leave = self.connection.close
+        else:
+            self.connection, self._leave = connected_beside()
         self.connection.execute(MACROS)
         self._known: set[str] = set()
 
@@ -82,7 +96,7 @@ class Reader:
 
     def close(self) -> None:
         """Close the connection."""
-        self.connection.close()
+        self._leave()
 
     @property
     def as_of(self) -> date | None:
@@ -208,11 +222,6 @@ def _unreadable(run_id: str, error: Exception) -> str:
     )
 
 
-def open_reader(config: Config) -> Reader:
-    """Return a reader of the publication in force now; to be used in a `with` block.
-
-    Raises:
-        CloudlakeError: nothing has been published yet, or published.json is damaged.
-        ConfigurationError: conf/queries.yaml is wrong.
-    """
-    return Reader(config)
+def open_reader(config: Config, alone: bool = False) -> Reader:
+    """Return a reader of the publication in force now, to be used in a `with` block; see `Reader`."""
+    return Reader(config, alone)

@@ -44,7 +44,7 @@ def ask(config: Config, statement: str) -> pa.Table:
         ConfigurationError: it is no single SELECT, or DuckDB does not understand it.
         CloudlakeError: it took longer, or more memory, than conf/queries.yaml allows; or nothing is published.
     """
-    with open_reader(config) as reader:
+    with open_reader(config, alone=True) as reader:
         names = _tables(reader, statement)
         reader.require(names)
         _close(reader, names)
