@@ -28,7 +28,7 @@ from ..common.scd2.memory import recall
 from ..common.session import Sessions
 from ..common.steps import Expected, StepResult
 from .gold import mart_of
-from .gold_refresh import Plan, inputs_for, note_of, plan, sql_list, within
+from .gold_refresh import Plan, inputs_for, note_of, plan, sql_list, with_span, within
 
 USERS = "silver.users"
 ROWS_PER_FILE = 100_000
@@ -90,9 +90,18 @@ def users_since(lake: Lake) -> date | None:
 
 
 def build(
-    sessions: Sessions, config: Config, table: Table, pins: SilverState, *, run_id: str, full_reload: bool = False
+    sessions: Sessions,
+    config: Config,
+    table: Table,
+    pins: SilverState,
+    *,
+    run_id: str,
+    full_reload: bool = False,
+    again: tuple[date, date] | None = None,
 ) -> StepResult:
     """Bring one mart up to date: compute what its inputs' changes concern, check it, and replace it in one commit.
+
+    `again`: from this to that day it is built again, whatever has changed; whole where it is no union of days or months.
 
     Raises:
         QualityGateError: the new state breaks its contract, or a number has no room in it; the old one stays in force.
@@ -109,6 +118,8 @@ def build(
     if mart.takes_users_since:
         wanted |= {"users_since": str(pins.users_since) if pins.users_since else None}
     what = Plan(None, "--full-reload") if full_reload else plan(config, table, found, wanted)
+    if again:
+        what = with_span(what, mart, *again)
     if what.is_nothing:
         return StepResult(skipped=True, message=what.reason)
     load_id = pins.load_id if EVENTS in config.registry.upstream([table.name]) else 0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, timedelta
 from functools import cache, reduce
 from importlib import resources
 from typing import Any
@@ -115,6 +115,17 @@ def plan(
     if len(parts) > MOST_PARTS:
         return Plan(None, f"{reason}, on more than {MOST_PARTS} {mart.unit}s")
     return Plan(frozenset(parts), reason if parts else f"{', '.join(moved)} rewritten, with the same rows")
+
+
+def with_span(what: Plan, mart: Mart, first: date, last: date) -> Plan:
+    """Return a plan that builds a span of days again as well, in the mart's own parts; all of a mart that has none."""
+    days = (last - first).days + 1
+    if what.parts is None or not mart.part or days > MOST_PARTS:
+        return Plan(None, what.reason if what.parts is None else "backfill")
+    parts = {first + timedelta(days=n) for n in range(days)}
+    if mart.unit == "month":
+        parts = {day.replace(day=1) for day in parts}
+    return Plan(frozenset(what.parts | parts), "backfill")
 
 
 def _changed_days(config: Config, mart: Mart, name: str, old: int | None, new: int, expected: Expected) -> Days | None:

@@ -101,19 +101,21 @@ def run_and_show(config: Config, options: Options, arguments: Namespace) -> int:
     def on_end(record: StepRecord) -> None:
         if arguments.verbose and record.failure is not None:
             traceback.print_exception(record.failure)
-        print(typed(_progress(record), arguments), file=sys.stderr, flush=True)
+        print(typed(progress(record), arguments), file=sys.stderr, flush=True)
 
     ran = run_batch(config, options, on_end=on_end)
-    _show(ran, arguments)
+    show(ran, arguments)
     return ran.exit_code
 
 
-def _progress(record: StepRecord) -> str:
+def progress(record: StepRecord) -> str:
+    """Say how a step has ended, in a line."""
     what = record.error or record.result.message
     return f"{record.status:8} {record.step:36} {record.seconds:6.1f} s  {what}".rstrip()
 
 
-def _show(ran: Run, arguments: Namespace) -> None:
+def show(ran: Run, arguments: Namespace) -> None:
+    """Show the steps of a run, where every record went, and what failed."""
     from .tables import print_grids, reconciliation_grid, steps_grid
 
     grids = [steps_grid(ran.records, lambda note: typed(note, arguments))]

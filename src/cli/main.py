@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from ..common.errors import CloudlakeError, explain_failure
 from . import (
     alerts,
+    backfill,
     batch,
     completion,
     dashboard,
@@ -50,7 +51,7 @@ from .typed import typed
 
 COMMANDS = (
     batch, landing, stream, serve, query, sql, dashboard, report, status, runs, doctor, gate, rollback, publish, export, maintain,
-    erase, history, alerts, quarantine, quality, schema, lineage, dictionary, completion,
+    backfill, erase, history, alerts, quarantine, quality, schema, lineage, dictionary, completion,
 )  # fmt: skip
 """The commands, in the order that --help lists them."""
 

@@ -196,6 +196,8 @@ def _conclude(config: Config, options: Options, run_id: str, started: datetime, 
 def _asked(config: Config, options: Options) -> dict[str, Any]:
     """Return what a run was asked to do and with which folders: enough to ask for it again."""
     asked = {name: value for name, value in vars(options).items() if value is not None and name != "replayed"}
+    if not options.again:
+        asked.pop("again")
     if options.replayed:
         asked["replayed"] = {table: len(rows) for table, rows in options.replayed.items()}
     return asked | {"lake": str(config.lake.root), "landing": str(config.landing), "conf": str(config.conf)}

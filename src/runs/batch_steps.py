@@ -43,6 +43,8 @@ class Options:
     """Where Spark runs, so that the line that resumes the run says it too."""
     replayed: Mapping[str, Collection[str]] = field(default_factory=dict)
     """Silver table → refused rows that are judged again."""
+    again: Mapping[str, tuple[date, date]] = field(default_factory=dict)
+    """Mart → the first and the last day of those that are built again, whatever has changed."""
 
 
 def batch_steps(
@@ -235,6 +237,14 @@ def _work(
             lambda expected: silver_transformation.describe(config, table, options.full_reload, expected),
         )
     return (
-        lambda: gold_build.build(sessions, config, table, pins(), run_id=run_id, full_reload=options.full_reload),
+        lambda: gold_build.build(
+            sessions,
+            config,
+            table,
+            pins(),
+            run_id=run_id,
+            full_reload=options.full_reload,
+            again=options.again.get(table.name),
+        ),
         lambda expected: gold_build.describe(config, table, options.as_of, options.full_reload, expected),
     )

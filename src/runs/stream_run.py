@@ -35,15 +35,24 @@ HOPELESS = (ConfigurationError, QualityGateError, Py4JNetworkError)
 def take_once(session: Callable[[], SparkSession], config: Config, run_id: str) -> StreamResult:
     """Take what is there, then judge it and tell people. The caller holds the stream lock; errors as `run_once`."""
     found = trust.open_stream_books(config, run_id)
-    take = reload_events if trust.needs_reload(found) else run_once
-    result = take(session, config, run_id)
+    result = _made_anew(session, config, run_id, found) or run_once(session, config, run_id)
     return _looked_after(config, run_id, result, found)
 
 
 def reload_once(session: Callable[[], SparkSession], config: Config, run_id: str) -> StreamResult:
     """Take what is there, judge it, and make silver.usage_events anew; as `reload_events`."""
     found = trust.open_stream_books(config, run_id, full_reload=True)
-    return _looked_after(config, run_id, reload_events(session, config, run_id), found)
+    again = trust.is_read_again(found)
+    return _looked_after(config, run_id, reload_events(session, config, run_id, read_again=again), found)
+
+
+def _made_anew(
+    session: Callable[[], SparkSession], config: Config, run_id: str, found: list[Finding]
+) -> StreamResult | None:
+    """Make silver's events anew where the books found that they must be; None where not."""
+    if not trust.needs_reload(found):
+        return None
+    return reload_events(session, config, run_id, read_again=trust.is_read_again(found))
 
 
 def _looked_after(config: Config, run_id: str, result: StreamResult, found: list[Finding]) -> StreamResult:
@@ -108,8 +117,7 @@ def serve_stream(
         ConfigurationError: starting again would not help.
     """
     found = trust.open_stream_books(config, run_id)
-    if trust.needs_reload(found):
-        reload_events(session, config, run_id)
+    _made_anew(session, config, run_id, found)
     if found:
         trust.mend_derived(config, found, run_id)
     monitor = Monitor(config, run_id)

@@ -22,6 +22,7 @@ from ..common.names import EVENTS as SILVER
 from ..common.names import REFUSED_EVENTS as QUARANTINE
 from ..common.steps import StepResult
 from ..streaming import rebuilding
+from ..streaming.committed import made_anew
 
 RECENT = "speed.recent_events"
 STREAM = (BRONZE_EVENTS, SILVER, QUARANTINE, INCREMENTS, RECENT)
@@ -100,7 +101,7 @@ def _lost_loads(config: Config) -> list[Finding]:
     counted = max((int(row["delivery"]) for row in rows), default=0)
     if not counted:
         return []
-    tables = [SILVER] if lake.last_note(SILVER).get("reload") else [SILVER, INCREMENTS]
+    tables = [SILVER] if made_anew(lake.last_note(SILVER)) else [SILVER, INCREMENTS]
     newest = {name: int(lake.newest(name, "load_id") or 0) for name in tables}
     what = "load {} was counted, and the newest that the table holds is {}"
     return [
@@ -301,6 +302,11 @@ def open_stream_books(config: Config, run_id: str, *, full_reload: bool = False)
 def needs_reload(found: Iterable[Finding]) -> bool:
     """Tell whether silver's events have to be made anew from bronze."""
     return any(finding.table in (BRONZE_EVENTS, SILVER, QUARANTINE) for finding in found)
+
+
+def is_read_again(found: Iterable[Finding]) -> bool:
+    """Tell whether bronze's events are read again from the landing zone."""
+    return any(finding.table == BRONZE_EVENTS for finding in found)
 
 
 def mend_derived(config: Config, found: Iterable[Finding], run_id: str) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import date
 from typing import Any
 
 from ..common.errors import CloudlakeError
@@ -9,6 +11,7 @@ from ..common.lake.tables import Lake
 from ..common.names import BRONZE_EVENTS as BRONZE
 from ..common.names import EVENTS as SILVER
 from ..common.names import RECONCILIATION
+from .counts import newest_of_each
 
 
 def note_of(lake: Lake, load_id: int) -> dict[str, Any]:
@@ -17,6 +20,41 @@ def note_of(lake: Lake, load_id: int) -> dict[str, Any]:
         if commit.note.get("load_id") == load_id:
             return commit.note
     raise CloudlakeError(f"{SILVER}: no commit speaks of load_id {load_id}, though Delta knows its transaction")
+
+
+def made_anew(note: Mapping[str, Any]) -> bool:
+    """Tell whether a load took the place of events of loads before it: of all (a reload), or of some dates (a backfill).
+
+    It brings no increments: what is served stays until marts that were built from it are published.
+    """
+    return bool(note.get("reload") or note.get("backfill"))
+
+
+def require_lines(lake: Lake, since: date | None = None) -> None:
+    """Check that bronze has every line that was counted: what silver is made anew from.
+
+    Args:
+        lake: the lake.
+        since: the first date of the events that are made anew. Their lines came no earlier than the day before.
+
+    Raises:
+        CloudlakeError: it has not.
+    """
+    rows = newest_of_each(lake)
+    seen = max((row["to_version"] for row in rows if row["to_version"] is not None), default=-1)
+    counted = sum(row["landed"] for row in rows)
+    lost = counted - lake.count(BRONZE) + lake.rows_appended(BRONZE, seen)
+    if lost <= 0:
+        return
+    first = min(lake.partition_values(BRONZE, "ingest_date"), default=None) if lake.exists(BRONZE) else None
+    if since is not None and first is not None and date.fromisoformat(first) < since:
+        return
+    held = f"holds lines from {first} on" if first else "holds no line"
+    raise CloudlakeError(
+        f"{BRONZE} lacks {lost:,} line(s) that {SILVER} was made from: it {held} (retention.bronze in conf/lake.yaml lets "
+        "older ones go), so silver can't be made anew from it; nothing was changed. "
+        + ("Later dates can: cloudlake backfill" if first else "Put the table back from a copy of the lake")
+    )
 
 
 def newest_note(lake: Lake, table: str) -> dict[str, Any]:

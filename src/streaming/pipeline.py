@@ -23,6 +23,7 @@ from ..common.names import BRONZE_EVENTS as BRONZE
 from ..common.quality.outcomes import Outcomes
 from ..common.session import let_go
 from .bronze_events import BronzeQuery
+from .committed import require_lines
 from .monitor import Monitor
 from .silver_events import SilverQuery
 
@@ -67,17 +68,22 @@ def run_once(session: Callable[[], SparkSession], config: Config, run_id: str) -
     return _result(silver, started, warnings)
 
 
-def reload_events(session: Callable[[], SparkSession], config: Config, run_id: str) -> StreamResult:
+def reload_events(
+    session: Callable[[], SparkSession], config: Config, run_id: str, *, read_again: bool = False
+) -> StreamResult:
     """Take what is there, then make silver.usage_events anew from bronze. The caller holds the stream lock.
 
-    The result counts every line of bronze. Every mart of usage has to be rebuilt after it.
+    The result counts every line of bronze. Every mart of usage has to be rebuilt after it. `read_again`: bronze itself is
+    made whole from the landing zone by it, so lines that it lacks now are no loss.
 
     Raises:
-        CloudlakeError: something failed; silver is as it was, or made anew as a whole.
+        CloudlakeError: bronze no longer holds what silver was made from, or something failed; silver is as it was, or made anew as a whole.
         ConfigurationError: there is no landing zone.
     """
     started = time.monotonic()
     _require_landing(config)
+    if not read_again:
+        require_lines(config.lake)
     session = cache(session)
     bronze = BronzeQuery(session, config, run_id)
     if bronze.has_work():

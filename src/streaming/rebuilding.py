@@ -6,8 +6,11 @@ from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
+import pyarrow as pa
+
 from ..common.clock import now_utc
 from ..common.config import Config
+from ..common.contracts.schemas import arrow_schema
 from ..common.errors import CloudlakeError
 from ..common.lake.books import Finding
 from ..common.lake.duck import connected
@@ -21,18 +24,19 @@ from ..common.quality import quarantine
 from ..common.usage.sums import increments_where
 from .bronze_events import JOB as BRONZE_JOB
 from .checkpoints import LOADS_PER_GENERATION, checkpoint_folder, transaction_of
-from .counts import load_row
+from .committed import made_anew
+from .counts import held_by_load, load_row, newest_of_each, restated
 from .silver_load import JOB
 
 
 def sum_again(config: Config, run_id: str) -> None:
     """Make speed.usage_increments anew from silver, in one commit.
 
-    Of a load that gold does not cover, and that was a reload, there are none: what was served before it stays.
+    Of a load that gold does not cover, and that made events anew, there are none: what was served before it stays.
     """
     lake, contract = config.lake, config.registry[INCREMENTS]
     lake.create(contract)
-    reloads = [int(c.note["load_id"]) for c in lake.commits(SILVER) if c.note.get("reload")]
+    reloads = [int(c.note["load_id"]) for c in lake.commits(SILVER) if made_anew(c.note)]
     covered = published(lake).load_id(BATCH_VIEW)
     left_out = [load for load in reloads if load > covered]
     condition = f"load_id NOT IN ({', '.join(map(str, left_out))})" if left_out else "true"
@@ -50,20 +54,25 @@ def sum_again(config: Config, run_id: str) -> None:
 
 def recount(config: Config) -> None:
     """Write the counts of the events' loads to ops.reconciliation again, from the notes of the commits that hold them."""
-    lake = config.lake
-    notes: dict[int, dict[str, Any]] = {}
-    for table in (QUARANTINE, SILVER):
-        notes |= {int(c.note["load_id"]): c.note for c in lake.commits(table) if "counts" in c.note}
+    lake, contract = config.lake, config.registry[RECONCILIATION]
+    refused = {int(c.note["load_id"]): c.note for c in lake.commits(QUARANTINE) if "counts" in c.note}
+    notes: dict[int, dict[str, Any]] = {load: note for load, note in refused.items() if not made_anew(note)}
+    notes |= {int(c.note["load_id"]): c.note for c in lake.commits(SILVER) if "counts" in c.note}
     first = max((load for load, note in notes.items() if note.get("reload")), default=0)
-    counted = {row["delivery"] for row in lake.rows(RECONCILIATION, ["delivery"], [("table", "=", SILVER)])}
-    rows = [
-        load_row(SILVER, note, str(note["run_id"]), now_utc())
-        for load, note in sorted(notes.items())
-        if load >= first and str(load) not in counted
-    ]
-    contract = config.registry[RECONCILIATION]
+    kept = newest_of_each(lake)
+    counted = {row["delivery"] for row in kept}
+    missing = {load: note for load, note in sorted(notes.items()) if load >= first and str(load) not in counted}
+    rows = [load_row(SILVER, note, str(note["run_id"]), now_utc()) for note in missing.values()]
     last = notes[max(notes)] if notes else {}
-    lake.append_small(rows, contract, last)
+    backfills = [note for note in missing.values() if note.get("backfill")]
+    if not backfills:
+        lake.append_small(rows, contract, last)
+        return
+    rows, held = sorted([*kept, *rows], key=lambda row: int(row["delivery"])), held_by_load(lake)
+    for note in backfills:
+        rows = [*restated(rows, held, note), *(row for row in rows if int(row["delivery"]) >= note["load_id"])]
+    anew = pa.Table.from_pylist(rows, schema=arrow_schema(contract))
+    lake.replace_small(anew, contract, where=f"\"table\" = '{SILVER}'", note=last)
 
 
 def unread(config: Config, finding: Finding, run_id: str) -> Finding:

@@ -26,7 +26,7 @@ from ..common.names import REFUSED_EVENTS as QUARANTINE
 from ..common.quality import quarantine
 from ..common.quality.outcomes import Outcomes
 from .checkpoints import LOADS_PER_GENERATION, Checkpoint, Load, begin, raise_generation, resume
-from .committed import largest_load_id, last_counted, newest_note, note_of
+from .committed import largest_load_id, last_counted, made_anew, newest_note, note_of
 from .silver_load import JOB, Loader
 
 
@@ -40,7 +40,7 @@ class SilverQuery:
         """
         self._session, self.config, self.run_id = session, config, run_id
         self.lake: Lake = config.lake
-        self._loader = Loader(config, run_id)
+        self.loader = Loader(config, run_id)
         self.totals = Outcomes()
         self.micro_batches = 0
         self.counted: dict[int, Outcomes] = {}
@@ -62,7 +62,7 @@ class SilverQuery:
     @property
     def warnings(self) -> list[str]:
         """What went wrong and did not stop the query."""
-        return self._loader.warnings
+        return self.loader.warnings
 
     # --- the life of the query ---
 
@@ -121,9 +121,9 @@ class SilverQuery:
             return
         crash_point("stream_after_silver")
         if counts.accepted:
-            self._loader.append_increments(load.load_id)
+            self.loader.append_increments(load.load_id)
         crash_point("stream_after_increments")
-        self._loader.reconcile(self._note(load, counts))
+        self.loader.reconcile(self.note(load, counts))
         crash_point("stream_after_reconciliation")
         self.micro_batches += 1
         self.totals.add(counts)
@@ -147,9 +147,9 @@ class SilverQuery:
     def _append_events(self, lines: DataFrame, load: Load) -> Outcomes:
         transaction = self.checkpoint.transaction(load.batch_id)
         repeats = not self.micro_batches
-        with self._loader.classified(lines, load.load_id, transaction, may_repeat=repeats) as found:
-            self._loader.stop_where_a_rule_demands(found.counts)
-            note = self._note(load, found.counts) | ({"step_failed": found.failing} if found.failing else {})
+        with self.loader.classified(lines, load.load_id, transaction, may_repeat=repeats) as found:
+            self.loader.stop_where_a_rule_demands(found.counts)
+            note = self.note(load, found.counts) | ({"step_failed": found.failing} if found.failing else {})
             if found.counts.quarantined:
                 self.lake.append(found.refused.coalesce(1), QUARANTINE, note=note, transaction=transaction)
             crash_point("stream_after_quarantine")
@@ -167,14 +167,11 @@ class SilverQuery:
         now, because conf/ has changed, count as replayed. The next micro-batch begins after the reload, with another
         generation. Run again after a crash, it does all of it again.
         """
-        bronze = self.lake.version(BRONZE)
-        lines = self.lake.read(self.spark, BRONZE, bronze).select("raw", "_source_file", "_ingested_at")
-        largest = max(self.largest_load_id() or 0, int(last_counted(self.lake).get("load_id", 0)))
-        generation = raise_generation(self.lake, JOB, at_least=largest // LOADS_PER_GENERATION)
-        load = Load(generation * LOADS_PER_GENERATION, 0, 0, bronze, bronze + 1, -1)
-        with self._loader.classified(lines, load.load_id, None) as found:
-            note = self._note(load, found.counts) | {"source": self.lake.table_id(BRONZE), "reload": True}
-            known = self._loader.refused_earlier(self.spark, load.load_id)
+        load = self.raised_load()
+        lines = self.lake.read(self.spark, BRONZE, load.to_version).select("raw", "_source_file", "_ingested_at")
+        with self.loader.classified(lines, load.load_id, None) as found:
+            note = self.note(load, found.counts) | {"source": self.lake.table_id(BRONZE), "reload": True}
+            known = self.loader.refused_earlier(self.spark, load.load_id)
             refused = found.refused if known is None else found.refused.join(known, "quarantine_id", "left_anti")
             if not refused.isEmpty():
                 self.lake.append(refused.coalesce(1), QUARANTINE, note=note)
@@ -182,15 +179,27 @@ class SilverQuery:
             self.lake.replace(found.accepted, SILVER, note=note)
             still_refused = {row[0] for row in found.refused.select("quarantine_id").collect()}
         crash_point("reload_after_silver")
-        self._loader.reconcile(note)
+        self.loader.reconcile(note)
         healed = {row["quarantine_id"] for row in quarantine.open_rows(self.lake, QUARANTINE)} - still_refused
         if healed:
             registry = self.config.registry
             quarantine.resolve(self.lake, registry, QUARANTINE, healed, quarantine.REPLAYED, now_utc(), note)
-        self.checkpoint = self._checkpoint(had_silver=True)
+        self.begin_again()
         return found.counts
 
-    def _note(self, load: Load, counts: Outcomes) -> dict[str, Any]:
+    def raised_load(self) -> Load:
+        """Return the first load of a raised generation; it has all of bronze behind it, and the next begins after that."""
+        bronze = self.lake.version(BRONZE)
+        largest = max(self.largest_load_id() or 0, int(last_counted(self.lake).get("load_id", 0)))
+        generation = raise_generation(self.lake, JOB, at_least=largest // LOADS_PER_GENERATION)
+        return Load(generation * LOADS_PER_GENERATION, 0, 0, bronze, bronze + 1, -1)
+
+    def begin_again(self) -> None:
+        """Begin a new generation after a load that has made events anew."""
+        self.checkpoint = self._checkpoint(had_silver=True)
+
+    def note(self, load: Load, counts: Outcomes) -> dict[str, Any]:
+        """Return what the commits of a load say of it: where its lines went, and where the next load begins."""
         return {
             "load_id": load.load_id,
             "run_id": self.run_id,
@@ -216,9 +225,9 @@ class SilverQuery:
         last, written = last_counted(self.lake), newest_note(self.lake, SILVER)
         if written.get("load_id", 0) > last.get("load_id", 0):
             last = written
-            if not last.get("reload"):
-                self._loader.append_increments(last["load_id"])
-            self._loader.reconcile(last)
+            if not made_anew(last):
+                self.loader.append_increments(last["load_id"])
+            self.loader.reconcile(last)
         done = last.get("load_id", 0)
         if newest_note(self.lake, QUARANTINE).get("load_id", 0) > done:
             self.lake.delete(QUARANTINE, f"load_id > {done}", note={"run_id": self.run_id})

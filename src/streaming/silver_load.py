@@ -28,7 +28,8 @@ from ..common.usage.events import EventModel
 from ..common.usage.sums import increments_sql
 from .checkpoints import LOADS_PER_GENERATION, transaction_of
 from .classification import IS_VALID, fingerprint, refused_rows, split, suspect_fingerprints, verdicts
-from .counts import count_outcomes, load_row
+from .committed import made_anew
+from .counts import count_outcomes, held_by_load, load_row, newest_of_each, restated
 from .isolation import STEP_FAILED, failing_lines, identity, judged_apart, may_be_of_a_line, persisted
 
 JOB = "silver_usage_events"
@@ -201,9 +202,10 @@ class Loader:
         """Note where the lines of a load went."""
         row = load_row(SILVER, note, self.run_id, now_utc())
         contract = self.config.registry[RECONCILIATION]
-        if note.get("reload"):
-            # The counts of the loads that the reload took the place of go with the same commit.
-            rows = pa.Table.from_pylist([row], schema=arrow_schema(contract))
-            self.lake.replace_small(rows, contract, where=f"\"table\" = '{SILVER}'", note=note)
-        else:
+        if not made_anew(note):
             self.lake.append_small([row], contract, note)
+            return
+        # What the load took over of those before it leaves their counts in the same commit; a reload took all of it.
+        rest = [] if note.get("reload") else restated(newest_of_each(self.lake), held_by_load(self.lake), note)
+        rows = pa.Table.from_pylist([*rest, row], schema=arrow_schema(contract))
+        self.lake.replace_small(rows, contract, where=f"\"table\" = '{SILVER}'", note=note)

@@ -112,7 +112,7 @@ def resume_line(config: Config, run: RecordedRun) -> str:
     """Return the line that goes on where a run stopped; "" where nothing is left to do."""
     rows = []
     if config.lake.exists(JOB_RUNS):
-        only = [("run_id", "=", run.run_id), ("step", "in", [BATCH, "books"])]
+        only = [("run_id", "=", run.run_id), ("step", "in", [BATCH, "backfill", "books"])]
         rows = config.lake.read_small(JOB_RUNS, columns=["step", "detail"], filters=only).to_pylist()
     return _resume(run, _asked(rows))
 
@@ -168,7 +168,7 @@ def _run(run_id: str, rows: Sequence[Mapping[str, Any]], holder: Holder | None) 
 def _asked(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return what a batch run was asked: its own row says it, or else its first step, which is there in a killed run too."""
     details = {row["step"]: json.loads(row["detail"] or "{}") for row in rows}
-    asked = details.get(BATCH) or details.get("books", {}).get("asked", {})
+    asked = details.get(BATCH) or details.get("backfill") or details.get("books", {}).get("asked", {})
     return dict(asked)
 
 
@@ -194,15 +194,21 @@ def _stamp(text: str) -> datetime | None:
 
 
 def _resume(run: RecordedRun, asked: Mapping[str, Any]) -> str:
-    if run.status not in ENDED_BADLY or run.kind not in ("batch", "stream"):
+    if run.status not in ENDED_BADLY or run.kind not in ("batch", "stream", "backfill"):
         return ""
     if run.kind == "stream":
         return _SCRIPTS["stream"]
+    folders = [
+        word for name in ("lake", "landing", "conf", "master") if asked.get(name) for word in (f"--{name}", asked[name])
+    ]
+    for table, (first, last) in asked.get("again", {}).items():
+        return shlex.join(
+            ["cloudlake", "backfill", "--table", table, "--from", str(first), "--to", str(last), *folders]
+        )
     words = [_SCRIPTS["run"]]
     if tuple(asked.get("jobs", ("all",))) != ("all",):
         words += ["--jobs", *asked["jobs"]]
     words += [word for name in ("as_of", "snapshot_at") if asked.get(name)
               for word in (f"--{name.replace('_', '-')}", str(asked[name]).replace(" ", "T"))]  # fmt: skip
     words += [f"--{name.replace('_', '-')}" for name in ("full_reload", "continue_on_failure") if asked.get(name)]
-    words += [word for name in ("lake", "landing", "conf", "master") if asked.get(name) for word in (f"--{name}", asked[name])]
-    return shlex.join(words)
+    return shlex.join([*words, *folders])

@@ -209,6 +209,7 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
         "no_statistics": table.no_statistics,
         "freshness.column": (table.freshness.column,) if table.freshness else (),
         "reference": tuple(table.reference),
+        "dated_by": (table.dated_by,) if table.dated_by else (),
     }
     for field, names in mentioned.items():
         for name in names:

@@ -190,6 +190,8 @@ class Table(_Declared):
     """Column → table.column that must know its value in any version."""
     brings: dict[str, str] = {}
     """Name → <column of `reference`>.<column of the table it names>: what the rules may compare with, of its newest version."""
+    dated_by: str | None = None
+    """The column whose date a record belongs to: what a backfill of a span of dates makes anew."""
     freshness: Freshness | None = None
     no_statistics: tuple[str, ...] = ()
     """Columns left out of the file statistics, beside those marked pii."""

@@ -380,9 +380,20 @@ class Logs:
         """Return the names of the data files that a commit added, in the order of the log."""
         return [unquote(action["path"]).rpartition("/")[2] for action in self._added(table, version)]
 
+    def rows_appended(self, table: str, after: int) -> int:
+        """Return how many rows the commits after a version have appended; those that rewrite what is there count none."""
+        rows = 0
+        for version in range(after + 1, self.version(table) + 1):
+            actions = self._actions(table, version)
+            if not any("remove" in action for action in actions):
+                rows += sum(int(json.loads(a["add"]["stats"])["numRecords"]) for a in actions if "add" in a)
+        return rows
+
     def _added(self, table: str, version: int) -> list[dict[str, Any]]:
+        return [action["add"] for action in self._actions(table, version) if "add" in action]
+
+    def _actions(self, table: str, version: int) -> list[dict[str, Any]]:
         entry = log_entry(table, version)
         if not self.storage.is_file(entry):
             return []
-        actions = (json.loads(line) for line in self.storage.read(entry).splitlines())
-        return [action["add"] for action in actions if "add" in action]
+        return [json.loads(line) for line in self.storage.read(entry).splitlines()]

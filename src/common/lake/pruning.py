@@ -109,7 +109,7 @@ def find_unneeded(path: str, keep: Keep) -> Pruned:
     if missing:
         raise CloudlakeError(
             f"{path}: {len(missing)} data file(s) of its newest version are not found, such as {min(missing)}; nothing was "
-            "let go. scripts/run_batch_pipeline.sh makes it whole where it can"
+            "let go. cloudlake doctor says what mends it"
         )
     young = keep.since.timestamp()
     files = [(file, stat) for file, stat in data if file not in needed and stat.st_mtime < young]
