@@ -46,6 +46,12 @@ def register(commands: Commands[Parser]) -> None:
         "--snapshot-at", type=moment, metavar="TIME", help="the time flat exports speak of (default: each file's own)"
     )
     batch.add_argument(
+        "--business-date",
+        type=day,
+        metavar="DATE",
+        help="the date that sources in databases are asked for (default: yesterday, in UTC)",
+    )
+    batch.add_argument(
         "--full-reload", action="store_true", help="rebuild what comes from CSV files, and gold, from bronze"
     )
     batch.add_argument("--dry-run", action="store_true", help="say what a run would do, and do nothing")
@@ -60,13 +66,15 @@ def run(config: Config, arguments: Namespace) -> int:
     """Run the batch pipeline, or say what a run would do."""
     from ..runs.batch_run import Options, plan_batch
 
-    _require_likely(config, arguments.as_of)
+    require_likely(config, "--as-of", arguments.as_of)
+    require_likely(config, "--business-date", arguments.business_date)
     config.lake.storage.require_writable()
     require_java()
     options = Options(
         jobs=tuple(arguments.jobs),
         as_of=arguments.as_of,
         snapshot_at=arguments.snapshot_at,
+        business_date=arguments.business_date,
         full_reload=arguments.full_reload,
         continue_on_failure=arguments.continue_on_failure,
         parallel=arguments.parallel or config.settings.parallel,
@@ -80,11 +88,16 @@ def run(config: Config, arguments: Namespace) -> int:
     return run_and_show(config, options, arguments)
 
 
-def _require_likely(config: Config, as_of: date | None) -> None:
+def require_likely(config: Config, option: str, given: date | None) -> None:
+    """Check that a date which an option gives lies within the limits of conf/.
+
+    Raises:
+        ConfigurationError: it does not.
+    """
     times = config.settings.times
-    if as_of is not None and not times.earliest <= as_of <= times.latest:
+    if given is not None and not times.earliest <= given <= times.latest:
         raise ConfigurationError(
-            f"--as-of {as_of}: a business date lies between {times.earliest} and {times.latest} (times in conf/lake.yaml)"
+            f"{option} {given}: a business date lies between {times.earliest} and {times.latest} (times in conf/lake.yaml)"
         )
 
 

@@ -108,7 +108,7 @@ def _table(table: Table) -> Iterator[str]:
     facts = {
         "Grain": table.grain,
         "Key": ", ".join(table.key),
-        "Made from": ", ".join(table.inputs) or (table.file or ""),
+        "Made from": ", ".join(table.inputs) or (table.file or table.origin),
         "History": table.history.kind,
         "Partition": ", ".join(table.layout.partition),
         "Fresh within": f"{table.freshness.max_age_hours:g} h of {table.freshness.column}" if table.freshness else "",

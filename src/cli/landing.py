@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from .arguments import Commands, Parser, add_command, add_verbs, moment
+from .arguments import Commands, Parser, add_command, add_verbs, day, moment
 
 if TYPE_CHECKING:
     from rich.table import Table as Grid
@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   cloudlake landing check
   cloudlake landing check --landing /data/landing --json
+  cloudlake landing check --business-date 2025-08-31    what databases say of that day
 """
-_STYLES = {"new": "green", "taken": "dim", "refused": "bold red", "missing": "bold red", "ignored": "yellow"}
+_STYLES = {"new": "green", "taken": "dim", "refused": "bold red", "missing": "bold red", "waiting": "yellow", "ignored": "yellow"}
 
 
 def register(commands: Commands[Parser]) -> None:
@@ -37,6 +38,12 @@ def register(commands: Commands[Parser]) -> None:
     check.add_argument(
         "--snapshot-at", type=moment, metavar="TIME", help="the time flat exports speak of (default: each file's own)"
     )
+    check.add_argument(
+        "--business-date",
+        type=day,
+        metavar="DATE",
+        help="the date that sources in databases are asked for (default: yesterday, in UTC)",
+    )
     check.add_argument("--json", action="store_true", help="as JSON")
     check.set_defaults(run=_check)
 
@@ -45,9 +52,11 @@ def _check(config: Config, arguments: Namespace) -> int:
     """Print what lies there; returns 1 where a run would refuse it, pass it over, or miss it."""
     from ..common.clock import now_utc
     from ..runs.landing import WRONG, landing_state
+    from .batch import require_likely
     from .tables import print_grids
 
-    found = landing_state(config, arguments.snapshot_at, now_utc())
+    require_likely(config, "--business-date", arguments.business_date)
+    found = landing_state(config, arguments.snapshot_at, now_utc(), arguments.business_date)
     wrong = [one for one in found if one.state in WRONG]
     if arguments.json:
         print(json.dumps([asdict(one) for one in found], indent=2, default=str))

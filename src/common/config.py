@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from .contracts.loading import explain, load_registry, read_yaml
 from .contracts.table import Registry
-from .errors import ConfigurationError
+from .errors import ConfigurationError, did_you_mean
 from .lake.conflicts import Conflicts
 from .lake.storage import Storage, placed, require_lake_root
 from .lake.tables import Lake
@@ -78,6 +78,8 @@ def load_config(
         events = stream.events
         found = faults_of_versions(registry[EVENTS], events.schema_versions, events.said_as())
         faults.extend(f"conf/streaming.yaml: {fault}" for fault in found)
+    if settings is not None and registry is not None:
+        faults.extend(_faults_of_databases(settings, registry))
     if faults or settings is None or stream is None or registry is None:
         raise ConfigurationError(faults)
     lake_address = lake or os.environ.get("CLOUDLAKE_LAKE") or str(root() / settings.paths.lake)
@@ -91,6 +93,13 @@ def load_config(
     require_lake_root(lake_root)
     kept = registry.kept(settings.retention.history_days)
     return Config(folder, landing_root, Lake(lake_root, conflicts), settings, stream, kept)
+
+
+def _faults_of_databases(settings: LakeSettings, registry: Registry) -> Iterator[str]:
+    for table in registry.tables.values():
+        if table.database is not None and table.database not in settings.databases:
+            known = did_you_mean(table.database, settings.databases) or "; write databases: {NAME: {dsn: ${VARIABLE}}} there"
+            yield f"conf/bronze.yaml: {table.short_name}.database: '{table.database}' is none of the databases of conf/lake.yaml{known}"
 
 
 def require_landing(config: Config) -> None:

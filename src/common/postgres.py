@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlencode
 
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
 from .errors import CloudlakeError, ConfigurationError
 from .receivers import SECRET
 from .settings.lake import Server
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from adbc_driver_manager.dbapi import Connection
 
 _TRANSIENT_STATES = ("08", "40", "53", "57P", "55P03")
@@ -32,6 +35,14 @@ READ_ONE_MOMENT = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 class TransientError(CloudlakeError):
     """The server is away, busy or restarting: the same again may do."""
+
+
+class _StreamError(Exception):
+    """The server failed amid an answer."""
+
+
+class RefusedError(CloudlakeError):
+    """The server does not take a query: a table or a column is missing, a right, or it is no SQL."""
 
 
 def address(settings: Server) -> str:
@@ -64,7 +75,7 @@ def _unreadable(name: str) -> ConfigurationError:
 
 def redacted(message: str, dsn: str) -> str:
     """Return a message without the address and without the password in it, however it is written."""
-    secrets = {dsn}
+    secrets = {dsn, os.environ.get("PGPASSWORD", "")}
     secrets |= set(re.findall(r"//[^:/@]*:([^@]*)@", dsn))
     secrets |= {match[0] or match[1] for match in re.findall(r"password\s*=\s*(?:'([^']*)'|([^\s&]+))", dsn)}
     for secret in sorted({form for s in secrets if s for form in (s, unquote(s), quote(s))}, key=len, reverse=True):
@@ -120,20 +131,74 @@ def connected(settings: Server, rights: str, *, begin: str = "") -> Iterator[Con
                 cursor.execute(f"SET idle_in_transaction_session_timeout = '{settings.statement_seconds}s'")
                 cursor.execute("SET TimeZone = 'UTC'")
             yield connection
-    except adbc_driver_manager.Error as error:
+    except (adbc_driver_manager.Error, _StreamError) as error:
         raise _explained(error, dsn, _variable(settings), rights) from None
 
 
+def _shortened(message: str) -> str:
+    """Return an error of the driver on one line, without the query and its own words around the server's."""
+    return re.sub(r"^[A-Z_]+: |\[libpq\] ", "", " ".join(re.split(r"Query was:|\nLINE \d+:", message)[0].split()))[:600]
+
+
 def _explained(error: Any, dsn: str, name: str, rights: str) -> CloudlakeError:
-    found = " ".join(redacted(str(error), dsn).split())[:600]
+    found = _shortened(redacted(str(error), dsn))
     if "Failed to connect" in found and not any(words in found for words in _OF_THE_SERVER):
         return _unreadable(name)
     state = str(getattr(error, "sqlstate", None) or "")
     if state == "42501":
         return CloudlakeError(f"PostgreSQL: {found}; {rights}")
+    if state == "57014" or "statement timeout" in found:
+        return CloudlakeError(f"PostgreSQL: {found}; raise statement_seconds of that server in conf/lake.yaml, or ask for less")
     if state.startswith(_TRANSIENT_STATES) or any(word in found.lower() for word in _TRANSIENT_WORDS):
         return TransientError(f"PostgreSQL: {found}")
     return CloudlakeError(f"PostgreSQL: {found}")
+
+
+def attempts(settings: Server) -> Retrying:
+    """Return what does something again where the server is away or busy: so often, with growing pauses."""
+    return Retrying(
+        stop=stop_after_attempt(settings.attempts),
+        wait=wait_exponential_jitter(initial=settings.first_pause_seconds, max=30),
+        retry=retry_if_exception_type(TransientError),
+        reraise=True,
+    )
+
+
+def quoted(name: str) -> str:
+    """Return a name as an identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def described(connection: Connection, sql: str) -> pa.Schema:
+    """Return the columns that a query would find, without running it.
+
+    Raises:
+        RefusedError: the server does not take the query. The transaction has ended by it, and another has begun.
+    """
+    import adbc_driver_manager
+
+    with connection.cursor() as cursor:
+        try:
+            return cursor.adbc_execute_schema(sql)
+        except adbc_driver_manager.ProgrammingError as error:
+            found = _shortened(str(error))
+    connection.rollback()
+    raise RefusedError(found)
+
+
+def streamed(connection: Connection, sql: str) -> Iterator[pa.RecordBatch]:
+    """Yield what a query finds, some megabytes at a time: the server is read no faster than the rows are taken."""
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        batches = cursor.fetch_record_batch()
+        while True:
+            try:
+                batch = next(batches, None)
+            except (OSError, ValueError) as error:  # what the driver says while it streams reaches us by way of Arrow
+                raise _StreamError(str(error)) from None
+            if batch is None:
+                return
+            yield batch
 
 
 def rows(connection: Connection, sql: str) -> list[tuple[Any, ...]]:

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from ..batch.bronze import ingestion as bronze_ingestion
+from ..batch.bronze.sources import business_date_of
 from ..common.clock import new_run_id, now_utc
 from ..common.config import Config, require_landing
 from ..common.errors import CloudlakeError, LockedError
@@ -62,6 +63,8 @@ def run_batch(config: Config, options: Options, *, on_end: Callable[[StepRecord]
     """
     now = now_utc()
     run_id = new_run_id(now)
+    if any(table.query for table in config.registry.layer("bronze")):  # who goes on tomorrow goes on with this date
+        options = replace(options, business_date=business_date_of(options.business_date, now))
     try:
         return _run_batch(config, options, run_id, now, on_end)
     except CloudlakeError as error:
@@ -78,7 +81,7 @@ def _run_batch(
     with ExitStack() as stack:
         sessions = Sessions("cloudlake-batch")
         chosen = _chosen(sessions, config, options, run_id, now, stack)
-        sources = [t for t in config.registry.layer("bronze") if t.file and t.name in {step.name for step in chosen}]
+        sources = [t for t in config.registry.layer("bronze") if t.is_source and t.name in {step.name for step in chosen}]
         if not trust.unreadable_records(config):  # a record that is made anew first says nothing yet
             bronze_ingestion.require_deliveries(config, sources, options.snapshot_at, now)
         record_killed(config, stack.enter_context(process_lock(config.lake, "batch", run_id)))

@@ -12,6 +12,7 @@ from ..alerts.lookout import look_once
 from ..batch import audit as quality_audit
 from ..batch import gold_build
 from ..batch.bronze import ingestion as bronze_ingestion
+from ..batch.bronze.sources import Sources
 from ..batch.gold import marts_of
 from ..batch.silver import transformation as silver_transformation
 from ..common.clock import now_utc
@@ -36,6 +37,8 @@ class Options:
     jobs: tuple[str, ...] = ("all",)
     as_of: date | None = None
     snapshot_at: datetime | None = None
+    business_date: date | None = None
+    """The date that databases are asked for; yesterday where none is given."""
     full_reload: bool = False
     continue_on_failure: bool = False
     parallel: int = 2
@@ -186,13 +189,14 @@ def table_steps(sessions: Sessions, config: Config, options: Options, run_id: st
     marts_of(config.registry)  # what conf/ says of them is checked before anything runs
     silver = tuple(table.name for table in config.registry.layer("silver"))
     pins = Pinned(config, options.as_of)
+    sources = Sources(config, now, options.snapshot_at, options.business_date)
     steps = []
     for table in config.registry.layer("bronze", "silver", "gold"):
         if table.writer != "batch":
             continue
         needs = table.inputs
         waits = silver if table.layer == "gold" else ()
-        work, plan = _work(sessions, config, options, run_id, now, table, pins)
+        work, plan = _work(sessions, config, options, run_id, now, table, pins, sources)
         steps.append(Step(table.name, needs, _weighed(config, table.name, work), plan, waits))
     return steps
 
@@ -217,11 +221,16 @@ def _work(
     now: datetime,
     table: Table,
     pins: Pinned,
+    sources: Sources,
 ) -> tuple[Callable[[], StepResult], Callable[[Expected], str]]:
     if table.layer == "bronze":
         return (
-            lambda: bronze_ingestion.ingest(config, table, now=now, run_id=run_id, snapshot_at=options.snapshot_at),
-            lambda expected: bronze_ingestion.describe(config, table, options.snapshot_at, expected, now),
+            lambda: bronze_ingestion.ingest(
+                config, table, now=now, run_id=run_id, snapshot_at=options.snapshot_at, sources=sources
+            ),
+            lambda expected: bronze_ingestion.describe(
+                config, table, options.snapshot_at, expected, now, options.business_date
+            ),
         )
     if table.layer == "silver":
         return (

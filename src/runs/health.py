@@ -5,12 +5,12 @@ The quick half looks at the logs of the tables as files; a batch run and the str
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
+from ..batch.bronze.landed import content_hash
 from ..batch.bronze.listing import find_files, shown, time_of
 from ..common.clock import new_run_id, now_utc, spoken_age
 from ..common.config import Config
@@ -168,7 +168,7 @@ def _of_the_landing_zone(config: Config, now: datetime) -> Iterator[Finding]:
         yield Finding("landing_gone", str(landing), "there is no such landing folder", means, line)
         return
     exports = [
-        file for table in config.registry.layer("bronze") if table.file for file in _unread_exports(config, table.name)
+        file for table in config.registry.layer("bronze") if table.is_source for file in _unread_exports(config, table.name)
     ]
     files = LandedFiles(config).not_read(list_files(config.landing_zone, config.stream.events.folder))
     waiting = [*exports, *((file.path, file.modified_at) for file in files)]
@@ -196,6 +196,6 @@ def _unread_exports(config: Config, name: str) -> Iterator[tuple[str, datetime]]
         as_long = [row for row in known.get(relative, []) if row["size_bytes"] == entry.size]
         if any(row["modified_at"] == modified for row in as_long):
             continue
-        content = hashlib.sha256(config.landing_zone.read(path)).hexdigest() if as_long else ""
+        content = content_hash(path, config.landing_zone.read(path)) if as_long else ""
         if content not in {row["sha256"] for row in as_long}:
             yield relative, modified

@@ -32,8 +32,8 @@ class Lineage:
         """Return what a column (`layer.table.column`) is made from, one step back; of bronze, the column of the export."""
         name, _, short = column.rpartition(".")
         table = self.registry.tables.get(name)
-        if table is not None and table.layer == "bronze" and table.file and not short.startswith("_"):
-            return [f"landing/{table.file}:{short}"]
+        if table is not None and table.layer == "bronze" and table.origin and not short.startswith("_"):
+            return [f"{table.origin}:{short}"]
         return list(self.columns.get(name, {}).get(short, []))
 
     def feeds(self, column: str) -> list[str]:
@@ -108,7 +108,7 @@ def described(lineage: Lineage, table: Table, column: str | None) -> dict[str, A
     if column is None:
         return {
             "table": table.name,
-            "made_from": list(table.inputs) or ([f"landing/{table.file}"] if table.file else []),
+            "made_from": list(table.inputs) or ([table.origin] if table.origin else []),
             "upstream": sorted(registry.upstream([table.name]) - {table.name}),
             "feeds": sorted(t.name for t in registry.tables.values() if table.name in t.inputs),
             "downstream": sorted(registry.downstream([table.name]) - {table.name}),

@@ -208,7 +208,7 @@ def _resume(run: RecordedRun, asked: Mapping[str, Any]) -> str:
     words = [_SCRIPTS["run"]]
     if tuple(asked.get("jobs", ("all",))) != ("all",):
         words += ["--jobs", *asked["jobs"]]
-    words += [word for name in ("as_of", "snapshot_at") if asked.get(name)
+    words += [word for name in ("as_of", "snapshot_at", "business_date") if asked.get(name)
               for word in (f"--{name.replace('_', '-')}", str(asked[name]).replace(" ", "T"))]  # fmt: skip
     words += [f"--{name.replace('_', '-')}" for name in ("full_reload", "continue_on_failure") if asked.get(name)]
     return shlex.join([*words, *folders])

@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -49,6 +49,20 @@ class Export:
     def columns(self) -> list[str]:
         """The file's columns, as they are kept."""
         return [name for name in self.rows.column_names if name != "_corrupt_record"]
+
+    @property
+    def row_count(self) -> int:
+        """How many rows it holds."""
+        return int(self.rows.num_rows)
+
+    @property
+    def unfit(self) -> int:
+        """How many of them do not fit the header, or are no text."""
+        return int(self.rows.num_rows - self.rows["_corrupt_record"].null_count)
+
+    def tables(self) -> Iterator[pa.Table]:
+        """Yield its rows."""
+        yield self.rows
 
 
 def read_export(
@@ -96,15 +110,23 @@ def read_export(
 def _read_sheet(content: bytes, table: Table, held: Collection[str]) -> Export:
     header, records = sheet_records(content, table)
     names, renamed, _ = _header(iter([header]), table, held)
-    keys = tuple(names.index(name) for name, column in table.columns.items() if column.required)
-    shape = _Shape(tuple(names), keys, 0, True)
     parts, not_text = [], 0
     for some in _chunks(records):
-        judged = [_row(cells, raw, shape) for cells, raw in some]
-        parts.append(_as_table([row for row, _ in judged], names))
-        not_text += sum(bad for _, bad in judged)
+        rows, bad = rows_of(some, names, table)
+        parts.append(rows)
+        not_text += bad
     rows = pa.concat_tables(parts) if parts else _as_table([], names)
     return Export(rows, renamed, not_text, "the sheet" if not_text else "")
+
+
+def rows_of(
+    records: Iterable[tuple[list[str] | None, str]], names: Sequence[str], table: Table
+) -> tuple[pa.Table, int]:
+    """Return rows whose cells are known, each with the line that a CSV has of it, and how many of them are no text."""
+    keys = tuple(names.index(name) for name, column in table.columns.items() if column.required)
+    shape = _Shape(tuple(names), keys, 0, True)
+    judged = [_row(cells, raw, shape) for cells, raw in records]
+    return _as_table([row for row, _ in judged], names), sum(bad for _, bad in judged)
 
 
 @dataclass(frozen=True)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import re
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
-from ...common.config import Config
+from ...common.config import Config, require_landing
 from ...common.contracts.table import Table
 from ...common.settings.lake import Times
+from .dialects import kinds_of
 from .exports import Export, read_export
-from .listing import shown, time_of
+from .extracts import Extract, hash_of, is_extract, read_extract
+from .listing import find_files, shown, time_of
 from .scanning import FileRefusedError
 from .sheets import is_workbook, within
 
@@ -35,7 +39,7 @@ class LandedFile:
     """None where the file can't be dated."""
     reason: str = ""
     """Why it can't be taken, where it can't."""
-    export: Export | None = None
+    export: Export | Extract | None = None
     """What it holds, where it can be taken."""
 
 
@@ -65,6 +69,11 @@ def snapshot_time(
     return at, ""
 
 
+def content_hash(path: str, content: bytes) -> str:
+    """Return what the content of a delivery is known by."""
+    return hash_of(content) if is_extract(path) else hashlib.sha256(content).hexdigest()
+
+
 def identify(
     config: Config, table: Table, path: str, snapshot_at: datetime | None, now: datetime
 ) -> tuple[LandedFile, bytes]:
@@ -79,18 +88,13 @@ def identify(
     file = LandedFile(
         table.short_name,
         shown(path),
-        hashlib.sha256(content).hexdigest(),
+        content_hash(path, content),
         len(content),
         modified,
         at,
         reason or undated,
     )
     return file, content
-
-
-def most_unpacked(config: Config) -> int:
-    """Return the bytes that a packed file may hold."""
-    return config.settings.landing.most_unpacked_mb << 20
 
 
 def unpacked(content: bytes, most_bytes: int) -> bytes:
@@ -111,16 +115,59 @@ def unpacked(content: bytes, most_bytes: int) -> bytes:
 
 
 def opened(
-    file: LandedFile, content: bytes, table: Table, held: Iterable[str], most_bytes: int, kinds: Mapping[str, str]
+    config: Config, file: LandedFile, path: str, content: bytes, table: Table, held: Collection[str]
 ) -> LandedFile:
-    """Return a file with what it holds, or with the reason why it can't be taken."""
+    """Return a file with what it holds, or with the reason why it can't be taken.
+
+    Args:
+        config: the landing zone and its limits.
+        file: as far as it is known unread.
+        path: where it lies.
+        content: its bytes.
+        table: the source.
+        held: the columns that the source's bronze table has.
+    """
     if file.reason:
         return file
     try:
+        if is_extract(path):
+            return replace(file, export=read_extract(config.landing_zone, path, content, table, held))
+        most_bytes = config.settings.landing.most_unpacked_mb << 20
         plain = unpacked(content, most_bytes) if file.path.endswith(".gz") else content
         plain = within(plain, most_bytes) if is_workbook(str(table.file)) else plain
-        return replace(file, export=read_export(plain, table, list(held), kinds))
+        return replace(file, export=read_export(plain, table, held, kinds_of(config.registry, table)))
     except FileRefusedError as error:
         return replace(file, reason=str(error))
     except (OSError, EOFError, zlib.error) as error:  # a cut or damaged archive
         return replace(file, reason=f"the file can't be read: {error}")
+
+
+def examined(
+    config: Config, table: Table, known: Sequence[Mapping[str, Any]], snapshot_at: datetime | None, now: datetime
+) -> list[tuple[LandedFile, bool]]:
+    """Return each file that lies there, opened where it may be new, and whether it is."""
+    last = {row["path"]: row for row in sorted(known, key=lambda row: row["ingested_at"])}
+    held = config.lake.column_names(table.name)
+    found = []
+    require_landing(config)
+    for path in find_files(config.landing_zone, table):
+        file, content = identify(config, table, path, snapshot_at, now)
+        before = last.get(file.path)
+        if before is not None and before["sha256"] == file.sha256 and not _may_differ_now(before, table):
+            found.append((file, False))
+            continue
+        file = opened(config, file, path, content, table, held)
+        same = before is not None and (before["sha256"], before["reason"] or "") == (file.sha256, file.reason)
+        found.append((file, not (same and file.reason)))
+    return found
+
+
+def _may_differ_now(before: Mapping[str, Any], table: Table) -> bool:
+    """Tell whether a file that was seen with this content may be taken otherwise today."""
+    drift = json.loads(before["drift"] or "{}")
+    encoding, read_as = drift.get("encoding"), drift.get("read_as", "")
+    return (
+        before["status"] == "refused"
+        or encoding not in (None, table.dialect.encoding)
+        or read_as != table.dialect.read_as
+    )

@@ -7,13 +7,19 @@ from datetime import UTC, datetime
 
 from ...common.contracts.table import Table
 from ...common.lake.storage import Storage
+from .extracts import extracts_in
 
 LIKE_A_DATE = re.compile(r"\d{4}[-_. ]?\d{1,2}[-_. ]?\d{1,2}")
 """A folder whose name begins so is meant as the date of a snapshot."""
 
 
 def find_files(zone: Storage, table: Table) -> list[str]:
-    """Return the deliveries of a source: those in folders that are dated, or meant to be, by name; then the flat file."""
+    """Return the deliveries of a source: those in folders that are dated, or meant to be, by name; then the flat file.
+
+    Of a source that is a query they are the extracts, in each folder oldest first.
+    """
+    if table.query is not None:
+        return [path for folder in folders_in(zone) for path in extracts_in(zone, folder, table.short_name)]
     paths = (below(folder, name) for folder in folders_in(zone) for name in _names(table))
     return [path for path in paths if zone.is_file(path)]
 
@@ -29,19 +35,22 @@ def below(folder: str, name: str) -> str:
 
 
 def _names(table: Table) -> list[str]:
-    return [str(table.file), f"{table.file}.gz"]
+    if table.file is None:
+        return []
+    return [table.file, f"{table.file}.gz"]
 
 
 def passed_over(zone: Storage, table: Table) -> list[str]:
     """Say which files a person may take for deliveries of a source, though none of them is read: `Users.csv`, `users (1).csv`."""
-    stem = re.escape(str(table.file).removesuffix(".csv"))
+    stem = re.escape((table.file or table.short_name).removesuffix(".csv"))
+    asked = f"database {table.database} is asked for this source" if table.query else f"the file of this source is called {table.file}"
     alike = re.compile(rf"{stem}(?:[^a-z0-9_].*)?[.](?:csv|gz|zip|tsv|txt|xlsx?)", re.IGNORECASE | re.DOTALL)
     found = []
     for entry in (entry for folder in folders_in(zone) for entry in zone.entries(folder)):
         if entry.name in _names(table) and entry.kind != "file":
             found.append(f"{shown(entry.path)} is no file, so it is not read")
         elif entry.name not in _names(table) and alike.fullmatch(entry.name):
-            found.append(f"{shown(entry.path)} is not read: the file of this source is called {table.file}")
+            found.append(f"{shown(entry.path)} is not read: {asked}")
     return found
 
 

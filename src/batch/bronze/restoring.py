@@ -20,9 +20,8 @@ from ...common.lake.books import NEW, Books, Finding
 from ...common.lake.small import Revision
 from ...common.names import LANDED
 from ...common.quality.quarantine import ENTRY
-from .dialects import kinds_of
-from .ingestion import registry_rows, stamped
-from .landed import LandedFile, identify, most_unpacked, opened
+from .ingestion import bronze_rows, registry_rows
+from .landed import LandedFile, identify, opened
 
 _KEY = ("_source_file", "_source_sha256", "_run_id")
 
@@ -51,9 +50,9 @@ def restore(config: Config, table: Table, finding: Finding, run_id: str) -> str:
         lake.set_aside(table.name, run_id)
     lake.create(table)
     erased = erased_in(config, table.short_name)
-    parts = [stamped(file, row["ingested_at"], row["run_id"], erased) for row, file in files if file is not None]
+    parts = [(file, row["ingested_at"], row["run_id"]) for row, file in files if file is not None]
     if parts:
-        rows = pa.concat_tables(parts, promote_options="default")
+        rows = bronze_rows(parts, erased)
         lake.append_widening(rows, table, note={"run_id": run_id, "restored": [row["path"] for row in lost]})
         version = lake.version(table.name)
         registry = config.registry[LANDED]
@@ -78,5 +77,5 @@ def _landed(config: Config, table: Table, row: Mapping[str, Any]) -> LandedFile 
     if file.sha256 != row["sha256"]:
         return None
     dated = replace(file, modified_at=row["modified_at"], snapshot_at=row["snapshot_at"], reason="")
-    file = opened(dated, content, table, (), most_unpacked(config), kinds_of(config.registry, table))
+    file = opened(config, dated, path, content, table, ())
     return file if file.export is not None else None

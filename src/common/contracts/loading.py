@@ -17,6 +17,7 @@ from pydantic import BaseModel, ValidationError
 from ..errors import ConfigurationError, did_you_mean
 from .derived import quarantine_of
 from .dialect import Dialect
+from .query import faults_of_query
 from .table import (
     LAYERS,
     NAME,
@@ -195,7 +196,7 @@ def _fields_at(model: type[BaseModel], loc: tuple[Any, ...]) -> list[str]:
     for part in loc:
         if part in nested:
             model = nested[part]
-    return list(model.model_fields)
+    return [field.alias or name for name, field in model.model_fields.items()]
 
 
 def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[str, Domain]) -> Iterator[str]:
@@ -231,8 +232,7 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
             yield f"columns.{name}.domain: '{column.domain}' is not in conf/domains.yaml{did_you_mean(column.domain, domains)}"
         if column.derived and column.source:
             yield f"columns.{name}: it is derived or it has a source column, not both"
-    if table.dialect.model_fields_set and table.file is None:
-        yield "dialect: only a table that is read from a file has one"
+    yield from _faults_of_source(table, tables)
     if table.extends is not None and table.extends not in table.inputs:
         yield f"extends: '{table.extends}' must be one of the inputs{did_you_mean(table.extends, table.inputs)}"
     for name in table.inputs:
@@ -250,6 +250,28 @@ def _contradictions(table: Table, tables: Mapping[str, Table], domains: Mapping[
         yield "history.surrogate_key: is missing; an scd2 table names its surrogate key"
     if not table.key and table.history.kind in ("upsert", "scd2"):
         yield f"key: is empty; history '{table.history.kind}' needs one"
+
+
+def _faults_of_source(table: Table, tables: Mapping[str, Table]) -> Iterator[str]:
+    if table.dialect.model_fields_set and table.file is None:
+        yield "dialect: only a table that is read from a file has one"
+    if table.query is not None:
+        yield from (f"query: {fault}" for fault in faults_of_query(table.query))
+        if table.file is not None:
+            yield "query: it has a file too; a source is one or the other"
+        if table.layer != "bronze":
+            yield "query: only a table of bronze is asked of a database"
+        if table.database is None:
+            yield "database: is missing; name one of `databases` in conf/lake.yaml"
+    elif table.database is not None:
+        yield "database: only a table with a query has one"
+    if table.set_name is not None and not table.is_source:
+        yield "set: only a table with a file or a query belongs to one"
+    elif table.set_name is not None and not any(
+        other.set_name == table.set_name for other in tables.values() if other is not table
+    ):
+        sets = {other.set_name for other in tables.values() if other.set_name and other is not table}
+        yield f"set: no other source belongs to '{table.set_name}'{did_you_mean(table.set_name, sets)}"
 
 
 def _faults_of_mart(table: Table, tables: Mapping[str, Table]) -> Iterator[str]:

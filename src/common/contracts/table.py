@@ -180,6 +180,12 @@ class Table(_Declared):
     file: str | None = None
     """The export's file name, for the tables that are read from one."""
     dialect: Dialect = Dialect()
+    query: str | None = None
+    """What is asked of a database instead: one SELECT of PostgreSQL; `:business_date` in it is the date it is asked for."""
+    database: str | None = None
+    """The database of conf/lake.yaml that the query is asked of."""
+    set_name: str | None = Field(default=None, alias="set")
+    """The sources of one set count only together: for each date all of them are taken, or none."""
     writer: Literal["batch", "stream", "serving"] = "batch"
     history: History
     layout: Layout = Layout()
@@ -216,6 +222,16 @@ class Table(_Declared):
     def short_name(self) -> str:
         """The part of the name after the dot."""
         return self.name.partition(".")[2]
+
+    @property
+    def is_source(self) -> bool:
+        """Whether its rows come from outside the lake."""
+        return self.file is not None or self.query is not None
+
+    @property
+    def origin(self) -> str:
+        """What its rows come from, where that lies outside the lake, as lineage names it; "" where it does not."""
+        return f"postgresql/{self.database}/{self.short_name}" if self.query else f"landing/{self.file}" if self.file else ""
 
     @property
     def column_names(self) -> list[str]:

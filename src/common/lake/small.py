@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, WriterProperties, write_deltalake
 from deltalake import Transaction as AppTransaction
 from deltalake.exceptions import CommitFailedError
 
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from pyarrow.fs import SubTreeFileSystem
 
 CONFLICTS = Conflicts()
+_STREAMED = WriterProperties(compression="SNAPPY", max_row_group_size=100_000)
+"""How rows that come in a stream are written. What a file is made of stays in memory until so many rows of it are complete: by
+default a million, whatever they hold."""
 
 
 @dataclass(frozen=True)
@@ -269,12 +272,14 @@ class SmallTables(Logs):
                     commit_properties=noted(note, transaction),
                 )
 
-    def append_widening(self, rows: pa.Table, table: Table, *, note: Mapping[str, Any] | None = None) -> None:
+    def append_widening(self, rows: pa.Table | pa.RecordBatchReader, table: Table, *, note: Mapping[str, Any] | None = None) -> None:
         """Append rows without Spark, in one commit; columns that the table does not have yet are added to it."""
         self.create(table)
         path = self.path(table.name)
         with table_lock(path):
-            write_deltalake(path, rows, mode="append", schema_mode="merge", commit_properties=noted(note))
+            write_deltalake(
+                path, rows, mode="append", schema_mode="merge", commit_properties=noted(note), writer_properties=_STREAMED
+            )
 
     def revise(
         self, table: Table, revise: Callable[[pa.Table], Revision], note: Mapping[str, Any] | None = None

@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
-
 from ...common.config import Config
 from ...common.contracts.table import Table
 from ...common.errors import CloudlakeError, ConfigurationError, LockedError, did_you_mean
 from ...common.faults import crash_point
 from ...common.lake.duck import parquet_of
-from ...common.postgres import TransientError, connected, execute, rows
+from ...common.postgres import TransientError, attempts, connected, execute, quoted, rows
 from ...common.publication import Publication, published
 from ..queries.reader import Reader
 from . import statements as sql
@@ -79,15 +77,8 @@ def publish(
         LockedError: another publication into the schema is running.
         CloudlakeError: nothing is published, a table can't be migrated, or the server fails; nothing was changed then.
     """
-    settings = config.settings.postgres
-    attempts = Retrying(
-        stop=stop_after_attempt(settings.attempts),
-        wait=wait_exponential_jitter(initial=settings.first_pause_seconds, max=30),
-        retry=retry_if_exception_type(TransientError),
-        reraise=True,
-    )
     try:
-        return attempts(_publish_once, config, tables, dry_run, full)
+        return attempts(config.settings.postgres)(_publish_once, config, tables, dry_run, full)
     except TransientError as error:
         raise CloudlakeError(
             f"{error}; nothing was changed there. When the server is back: cloudlake publish --to postgres"
@@ -159,7 +150,7 @@ def _write(
     crash_point("before_postgres_commit")
     execute(connection, [_remember(schema, work, run_id) for work in todo])
     names = ", ".join(sql.text(table.name) for table in chosen)
-    state = f"{sql.quoted(schema)}.{sql.quoted(sql.STATE)}"
+    state = f"{quoted(schema)}.{quoted(sql.STATE)}"
     execute(
         connection,
         [
@@ -225,7 +216,7 @@ def _apply(config: Config, reader: Reader, connection: Connection, work: _Work, 
     work.count = _count(connection, schema, table)
     if work.count != expected and not work.whole:
         work.whole = True
-        names = [sql.quoted(kind + table.short_name) for kind in ("rows_", "gone_")]
+        names = [quoted(kind + table.short_name) for kind in ("rows_", "gone_")]
         execute(connection, [f"DROP TABLE {name}" for name in names])
         _stage(config, reader, connection, work)
         execute(connection, sql.difference(schema, table, run_id, True))
@@ -260,10 +251,10 @@ def _sources(config: Config, reader: Reader, chosen: list[Table]) -> dict[str, s
 
 
 def _schema(schema: str) -> list[str]:
-    state = f"{sql.quoted(schema)}.{sql.quoted(sql.STATE)}"
+    state = f"{quoted(schema)}.{quoted(sql.STATE)}"
     columns = ", ".join(f"{name} {kind}" for name, (kind, _) in _STATE_COLUMNS.items())
     return [
-        f"CREATE SCHEMA IF NOT EXISTS {sql.quoted(schema)}",
+        f"CREATE SCHEMA IF NOT EXISTS {quoted(schema)}",
         f"CREATE TABLE IF NOT EXISTS {state} ({columns})",
         f"COMMENT ON TABLE {state} IS 'What is published here, written in one transaction with it'",
         *(f"COMMENT ON COLUMN {state}.{name} IS {sql.text(told)}" for name, (_, told) in _STATE_COLUMNS.items()),
@@ -271,7 +262,7 @@ def _schema(schema: str) -> list[str]:
 
 
 def _known(connection: Connection, schema: str) -> dict[str, _Known]:
-    state = f"{sql.quoted(schema)}.{sql.quoted(sql.STATE)}"
+    state = f"{quoted(schema)}.{quoted(sql.STATE)}"
     if rows(connection, f"SELECT 1 WHERE to_regclass({sql.text(state)}) IS NULL"):
         return {}
     found = rows(connection, f"SELECT table_name, made_from, fingerprint, row_count FROM {state}")
@@ -282,7 +273,7 @@ def _remember(schema: str, work: _Work, run_id: str) -> str:
     values = [work.table.name, work.made_from, sql.fingerprint(work.table)]
     names = [name for name in _STATE_COLUMNS if name != "table_name"]
     return (
-        f"INSERT INTO {sql.quoted(schema)}.{sql.quoted(sql.STATE)} ({', '.join(_STATE_COLUMNS)}) "
+        f"INSERT INTO {quoted(schema)}.{quoted(sql.STATE)} ({', '.join(_STATE_COLUMNS)}) "
         f"VALUES ({', '.join(map(sql.text, values))}, {work.count}, {sql.text(run_id)}, now()) "
         f"ON CONFLICT (table_name) DO UPDATE SET {', '.join(f'{n} = excluded.{n}' for n in names)}"
     )
@@ -313,7 +304,7 @@ def _other_key(connection: Connection, schema: str, table: Table) -> list[str]:
 
 
 def _refusal(schema: str, table: Table, fault: str) -> str:
-    line = f"ALTER TABLE {sql.place(schema, table)} RENAME TO {sql.quoted(table.short_name + '_before')}"
+    line = f"ALTER TABLE {sql.place(schema, table)} RENAME TO {quoted(table.short_name + '_before')}"
     return (
         f"{table.name}: {fault}; nothing was published. Put the old table aside, with the views on it, by\n"
         f"  psql -c '{line}'\nand publish again; then let the views read the new one"

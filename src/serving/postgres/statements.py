@@ -10,6 +10,7 @@ from typing import Any
 
 from ...common.contracts.table import Table
 from ...common.contracts.types import parse_type
+from ...common.postgres import quoted
 
 RUN = "_published_run"
 RUN_COMMENT = "The run whose publication brought the row as it is"
@@ -25,11 +26,6 @@ _ATOMS = {
     "binary": ("bytea", "BLOB"),
 }
 _DIGITS = {"integer": 10, "bigint": 19}
-
-
-def quoted(name: str) -> str:
-    """Return a name as an identifier."""
-    return '"' + name.replace('"', '""') + '"'
 
 
 def text(value: str) -> str:
