@@ -31,6 +31,7 @@ POSTGRES = [
     "adbc-driver-postgresql>=1.13",
 ]
 EXCEL = ["python-calamine>=0.9"]
+STORE = ["obstore>=0.12", "fsspec>=2026.9"]
 NOTEBOOKS = [
     "ipykernel>=7",
     "matplotlib>=3.10",
@@ -41,6 +42,7 @@ DEVELOPMENT = [
     *DASHBOARD,
     *POSTGRES,
     *EXCEL,
+    *STORE,
     "aiosmtpd>=1.4",
     "axe-playwright-python>=0.1.8",
     "chispa>=0.10",
@@ -71,6 +73,7 @@ setup(
         "cloudlake": [
             "py.typed",
             "conf/*",
+            "common/lake/logstore/*",
             "common/quality/templates/*",
             "serving/dashboard/static/*",
             "serving/dashboard/templates/*",
@@ -82,6 +85,7 @@ setup(
         "dashboard": DASHBOARD,
         "postgres": POSTGRES,
         "excel": EXCEL,
+        "store": STORE,
         "dev": DEVELOPMENT,
     },
     entry_points={"console_scripts": ["cloudlake = cloudlake.cli:main"]},

@@ -9,7 +9,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 case "${1:-}" in -h | --help) sed -n '2,8s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
-scripts/setup_environment.sh
+scripts/setup_environment.sh --s3
 scripts/install_test_services.sh
 export SPARK_CONF_DIR="$PWD/conf" TZ=UTC
 echo "style";  .venv/bin/ruff check .

@@ -3,15 +3,19 @@
 #
 #   scripts/setup_environment.sh            set up, or do nothing where all is in place
 #   scripts/setup_environment.sh --force    set up again from nothing
+#   scripts/setup_environment.sh --s3       with the jars (19 MB) for a lake in an object store (docs/storage.md)
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-case "${1:-}" in
-  -h | --help) sed -n '2,5s/^# \{0,1\}//p' "$0"; exit 0 ;;
-  --force) rm -rf .venv ;;
-  "") ;;
-  *) echo "setup_environment: unknown argument '$1'; try --help" >&2; exit 2 ;;
-esac
+store=
+for argument in "$@"; do
+  case "$argument" in
+    -h | --help) sed -n '2,6s/^# \{0,1\}//p' "$0"; exit 0 ;;
+    --force) rm -rf .venv ;;
+    --s3) store=--s3 ;;
+    *) echo "setup_environment: unknown argument '$argument'; try --help" >&2; exit 2 ;;
+  esac
+done
 
 python_is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 
@@ -63,8 +67,9 @@ if [ ! -f "$stamp" ] || [ "$(cat "$stamp")" != "$wanted" ]; then
   echo "setup: installing the pinned dependencies (about a minute the first time)"
   install
   echo "setup: resolving the Delta jars"
-  .venv/bin/python scripts/fetch_delta_jars.py
+  .venv/bin/python scripts/fetch_jars.py
   .venv/bin/python -m compileall -q src
   echo "$wanted" >"$stamp"
   echo "setup: done"
 fi
+[ -z "$store" ] || .venv/bin/python scripts/fetch_jars.py --s3

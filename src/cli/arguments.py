@@ -15,8 +15,8 @@ from ..common import cluster
 from ..common.errors import ConfigurationError
 
 FOLDERS = {
-    "--lake": "the lake's folder (CLOUDLAKE_LAKE; default datalake/)",
-    "--landing": "the landing folder (CLOUDLAKE_LANDING; default datalake/landing/)",
+    "--lake": "the lake's folder, or s3a://bucket/path (CLOUDLAKE_LAKE; default datalake/)",
+    "--landing": "the landing folder, or s3a://bucket/path (CLOUDLAKE_LANDING; default datalake/landing/)",
     "--conf": "the folder of declarations and settings (CLOUDLAKE_CONF; default conf/)",
 }
 

@@ -14,7 +14,9 @@ from .contracts.loading import explain, load_registry, read_yaml
 from .contracts.table import Registry
 from .errors import ConfigurationError, did_you_mean
 from .lake.conflicts import Conflicts
-from .lake.storage import Storage, placed, require_lake_root
+from .lake.objects import storage_at
+from .lake.storage import Storage, placed, require_lake_root, root_at
+from .lake.stores import Store, is_remote, use
 from .lake.tables import Lake
 from .names import EVENTS
 from .project import packaged_conf, root
@@ -37,7 +39,7 @@ class Config:
     @property
     def landing_zone(self) -> Storage:
         """The files of the landing zone."""
-        return Storage(str(self.landing))
+        return storage_at(self.landing)
 
 
 def conf_folder(conf: str | None = None) -> Path:
@@ -83,10 +85,12 @@ def load_config(
     if faults or settings is None or stream is None or registry is None:
         raise ConfigurationError(faults)
     lake_address = lake or os.environ.get("CLOUDLAKE_LAKE") or str(root() / settings.paths.lake)
-    lake_root = Path(Storage.at_address(lake_address, "--lake").root)
+    lake_root = root_at(lake_address, "--lake")
     conflicts = Conflicts(**settings.commit_conflicts.model_dump())
     landing_address = landing or os.environ.get("CLOUDLAKE_LANDING") or str(root() / settings.paths.landing)
-    landing_root = Path(Storage.at_address(landing_address, "--landing").root)
+    landing_root = root_at(landing_address, "--landing")
+    if is_remote(lake_root) or is_remote(landing_root):
+        use(Store(**settings.storage.resolved()))
     if tell is not None and (elsewhere := placed(lake_root)) != lake_root:
         tell(f"{lake_root} has a name under which delta-rs finds no tables, so it is a link; the lake itself lies in {elsewhere}")
         lake_root = elsewhere

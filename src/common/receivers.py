@@ -99,14 +99,15 @@ class LineageSettings(_Settings):
     @property
     def address(self) -> str:
         """The receiver's address, from the environment where it stands as ${NAME}; "" where there is none, or no safe one."""
-        url = _from_environment(self.url or "")
+        url = from_environment(self.url or "")
         return url if is_safe_address(url) else ""
 
     def headers_resolved(self) -> dict[str, str]:
         """Return the headers with what the environment holds."""
-        return {name: _from_environment(value) for name, value in self.headers.items()}
+        return {name: from_environment(value) for name, value in self.headers.items()}
 
 
-def _from_environment(text: str) -> str:
+def from_environment(text: str) -> str:
+    """Return a setting, from the environment where it stands as ${NAME}; "" where that is not set."""
     found = SECRET.fullmatch(text)
     return os.environ.get(found[1], "") if found else text

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from . import cluster, java
 from .errors import CloudlakeError
+from .lake import stores
 from .project import packaged_conf, packed_code
 
 if TYPE_CHECKING:
@@ -98,6 +99,7 @@ def start_session(app_name: str = "cloudlake") -> SparkSession:
         raise
     except Exception as error:
         raise CloudlakeError(f"Spark did not start: {java.why_not_started(error)}") from error
+    stores.tell_spark(session)
     session.sparkContext.setLogLevel("ERROR")
     gc.freeze()  # what is loaded by now stays; to look for garbage among it would take a tenth of a second, each time
     return session

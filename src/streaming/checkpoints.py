@@ -97,8 +97,15 @@ class Checkpoint:
             for line in self._entries(path) if path else ():
                 entry = json.loads(line)
                 if entry["batchId"] == number:
-                    found.append(unquote(urlsplit(entry["path"]).path))
+                    found.append(_place(entry["path"]))
         return found
+
+
+def _place(uri: str) -> str:
+    """Return the full path of a file that Spark names by its address; of a disk's file that is a path alone."""
+    parts = urlsplit(uri)
+    path = unquote(parts.path)
+    return f"{parts.scheme}://{parts.netloc}{path}" if parts.netloc else path
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import write_deltalake
 from pyspark.sql import SparkSession
 
 from ..common import erasure
@@ -31,6 +31,7 @@ from ..common.lake import pruning
 from ..common.lake.duck import connected, literal_path, text_of
 from ..common.lake.entries import log_of
 from ..common.lake.log import data_files, has_deletion_vectors, last_note
+from ..common.lake.opening import open_table
 from ..common.lake.small import noted, table_lock
 from ..common.lake.storage import for_sql
 from ..common.lake.tables import committing
@@ -168,7 +169,7 @@ def _find(config: Config, user: str) -> _Person:
 
 def _select(config: Config, name: str, condition: str, **given: str) -> list[dict[str, Any]]:
     """Return the rows of a table that satisfy a condition, from its files: Arrow compares no text that delta-rs has changed."""
-    files = [literal_path(file) for file in data_files(DeltaTable(config.lake.path(name)), config.lake.path(name))]
+    files = [literal_path(file) for file in data_files(open_table(config.lake.path(name)), config.lake.path(name))]
     if not files:
         return []
     with connected() as connection:
@@ -211,7 +212,7 @@ def _take_out(config: Config, name: str, person: _Person, session: Callable[[], 
         return
     path = config.lake.path(name)
     note = _carried(path, name) | {"run_id": run_id}
-    if has_deletion_vectors(DeltaTable(path, without_files=True)):
+    if has_deletion_vectors(open_table(path, without_files=True)):
         with committing(session(), path, note):
             session().sql(f"DELETE FROM {for_sql(path)} WHERE {person.where[name]}")
             session().sql(f"REORG TABLE {for_sql(path)} APPLY (PURGE)")
@@ -230,10 +231,10 @@ def _carried(path: str, name: str) -> dict[str, Any]:
 def _only_newest(path: str, name: str, run_id: str) -> int:
     """Leave of a table its newest version alone: no file, no statistics and no condition of before; returns what went."""
     with table_lock(path):
-        schema = pa.schema(DeltaTable(path, without_files=True).schema().to_arrow())
+        schema = pa.schema(open_table(path, without_files=True).schema().to_arrow())
         note = _carried(path, name) | {"run_id": run_id, "erased": True}
         write_deltalake(path, schema.empty_table(), mode="append", commit_properties=noted(note))
-        DeltaTable(path).create_checkpoint()
+        open_table(path).create_checkpoint()
     pruned = pruning.find_all_but_newest(path)
     pruning.let_go(path, pruned)
     for file in log_of(path).glob("*.tmp"):

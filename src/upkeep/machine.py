@@ -17,6 +17,7 @@ from ..common.config import Config
 from ..common.errors import CloudlakeError
 from ..common.java import what_is_wrong_with_java
 from ..common.lake.storage import Storage
+from ..common.lake.stores import is_remote
 from ..common.names import JOB_RUNS
 from ..common.publication import published
 from ..common.receivers import SECRET
@@ -47,6 +48,8 @@ def _of_java() -> Iterator[Finding]:
 
 
 def _of_the_disk(config: Config) -> Iterator[Finding]:
+    if is_remote(config.lake.root):
+        return
     root = next(folder for folder in (config.lake.root, *config.lake.root.parents) if folder.exists())
     free = Storage(str(root)).free_bytes()
     if free is not None and free < LEAST_FREE_BYTES:
@@ -57,12 +60,12 @@ def _of_the_disk(config: Config) -> Iterator[Finding]:
 
 def _of_rights(config: Config) -> Iterator[Finding]:
     lake, landing = config.lake.root, config.landing
-    for folder in _folders(lake):
+    for folder in () if is_remote(lake) else _folders(lake):
         if not os.access(folder, os.W_OK | os.X_OK):
             line = f'chown -R "$(id -un)" {shlex.quote(str(lake))} && chmod -R u+rwX {shlex.quote(str(lake))}'
             yield Finding("rights", str(folder), "it can't be written by this user", _NOTHING_NEW, line, stops=True)
             break
-    if landing.is_dir() and not os.access(landing, os.R_OK | os.X_OK):
+    if not is_remote(landing) and landing.is_dir() and not os.access(landing, os.R_OK | os.X_OK):
         line = f"chmod -R a+rX {shlex.quote(str(landing))}"
         yield Finding("rights", str(landing), "the landing folder can't be read by this user", _NOTHING_NEW, line)
 

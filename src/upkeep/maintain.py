@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 from pyspark.sql import SparkSession
 
@@ -22,6 +21,7 @@ from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean, ex
 from ..common.faults import crash_point
 from ..common.lake import pruning
 from ..common.lake.log import has_deletion_vectors
+from ..common.lake.opening import open_table
 from ..common.lake.storage import for_sql
 from ..common.lake.tables import committing
 from ..common.publication import Ledger, Publication, publications, read_ledger, write_ledger
@@ -174,7 +174,7 @@ def _compact(config: Config, session: Callable[[], SparkSession], table: Table, 
     crowded = pruning.crowded(path, target)
     if dry_run or not crowded:
         return lake.file_count(table.name) - sum(one.saves for one in crowded)
-    if has_deletion_vectors(DeltaTable(path, without_files=True)):
+    if has_deletion_vectors(open_table(path, without_files=True)):
         with committing(session(), path):
             session().sql(f"OPTIMIZE {for_sql(path)}")
         return lake.file_count(table.name)

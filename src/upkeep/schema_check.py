@@ -8,13 +8,12 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deltalake import DeltaTable
-
 from ..common.config import Config
 from ..common.contracts.derived import owner_of, with_memories
 from ..common.contracts.schemas import delta_schema
 from ..common.contracts.table import Table
 from ..common.lake.duck import connected
+from ..common.lake.opening import open_table
 from ..common.names import LANDED
 
 BATCH = "scripts/run_batch_pipeline.sh"
@@ -42,7 +41,7 @@ def verify(config: Config) -> list[Difference]:
 
 def _of_table(config: Config, table: Table) -> Iterator[Difference]:
     lake, path = config.lake, config.lake.path(table.name)
-    delta = DeltaTable(path, without_files=True)
+    delta = open_table(path, without_files=True)
     stored = {field.name: str(field.type) for field in delta.schema().fields}
     declared = {field.name: str(field.type) for field in delta_schema(table).fields}
     missing = [name for name in declared if name not in stored]

@@ -227,7 +227,7 @@ def test_loads_that_were_counted_and_that_no_table_holds_are_found(config: Confi
 def test_a_comparison_with_nothing_new_opens_no_table(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     append(config, 1)
     assert look(config) == []
-    monkeypatch.setattr("cloudlake.common.lake.books.DeltaTable", None)
+    monkeypatch.setattr("cloudlake.common.lake.books.open_table", None)
     assert look(config) == []
     content = json.loads(Books.of(config.lake).path.read_text())
     assert content[NAME]["version"] == config.lake.version(NAME)

@@ -99,9 +99,9 @@ def test_a_folder_and_its_file_address_are_the_same_place_and_other_addresses_ar
     root = tmp_path / "a b%"
     config = load_config(lake=root.as_uri(), landing=str(root / "landing"))
     assert config.lake.root == root and config.landing_zone.root == str(root / "landing")
-    with pytest.raises(ConfigurationError, match=r"--lake s3a://bucket/lake: only a folder or a file:///"):
-        load_config(lake="s3a://bucket/lake")
-    with pytest.raises(ConfigurationError, match=r"--landing hdfs://host/landing: only a folder"):
+    with pytest.raises(ConfigurationError, match=r"--lake gs://bucket/lake: only a folder, a file:///… or an s3a://"):
+        load_config(lake="gs://bucket/lake")
+    with pytest.raises(ConfigurationError, match=r"--landing hdfs://host/landing: only a folder.*HDFS was not tried"):
         load_config(lake=str(root), landing="hdfs://host/landing")
 
 

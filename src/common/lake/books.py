@@ -19,13 +19,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ..errors import CloudlakeError
-from .entries import actions_of, changes_rows, entry_of, info_in
-from .log import data_files, is_hidden, is_table
+from .entries import actions_of, changes_rows, has_entry, info_in, read_entry
+from .log import data_files, is_hidden
+from .objects import folder_mark, storage_at
+from .opening import is_table, open_table
 from .small import table_lock
+from .stores import is_remote, root_path
 from .tables import Lake
 
 _PLACE = "ops/books.json"
@@ -71,7 +73,7 @@ class Books:
     @property
     def path(self) -> Path:
         """Where the marks are kept."""
-        return Path(self.lake.storage.at(_PLACE))
+        return root_path(self.lake.storage.at(_PLACE))
 
     @classmethod
     def of(cls, lake: Lake) -> Books:
@@ -127,7 +129,13 @@ def require_own(lake: Lake, tables: Iterable[str], remedy: str, *, keep: bool = 
 
 def restore_line(lake: Lake, finding: Finding) -> str:
     """Return the line that takes a table back to the version before another program's first commit."""
-    code = f"from deltalake import DeltaTable; DeltaTable({lake.path(finding.table)!r}).restore({finding.good})"
+    path = lake.path(finding.table)
+    code = f"from deltalake import DeltaTable; DeltaTable({path!r}).restore({finding.good})"
+    if is_remote(path):  # the keys of the store come from conf/, and stand in no line
+        code = (
+            f"from cloudlake.common import config; config.load_config(lake={str(lake.root)!r}); "
+            f"from cloudlake.common.lake.opening import open_table; open_table({path!r}).restore({finding.good})"
+        )
     return shlex.join([sys.executable, "-c", code])
 
 
@@ -146,7 +154,7 @@ def _look(lake: Lake, name: str, mark: Mark | None) -> tuple[Finding | None, Mar
         if known.version < 0:
             return None, NEW
         return Finding(name, "removed", f"the table is gone; the books know it at version {known.version}"), known
-    newest = DeltaTable(path).version()
+    newest = open_table(path).version()
     if newest < known.version:
         what = (
             f"the table is at version {newest}, the books know version {known.version}: it was put back, or made anew"
@@ -162,18 +170,21 @@ def _look(lake: Lake, name: str, mark: Mark | None) -> tuple[Finding | None, Mar
 
 
 def _has(path: str, version: int) -> bool:
-    return entry_of(path, version).exists()
+    return has_entry(path, version)
 
 
 def _entry(path: str, version: int) -> str:
     try:
-        return hashlib.sha256(entry_of(path, version).read_bytes()).hexdigest()[:16]
+        return hashlib.sha256(read_entry(path, version)).hexdigest()[:16]
     except OSError:
         return ""
 
 
 def _folders(path: str) -> str:
-    """Return a hash of when each of the table's folders last gained or lost a file."""
+    """Return a hash of when each of the table's folders last gained or lost a file; in a store, of what lies there."""
+    in_a_store = folder_mark(storage_at(path), "")
+    if in_a_store is not None:
+        return in_a_store
     times = []
     for folder, folders, _ in os.walk(path):
         folders[:] = [name for name in folders if not is_hidden(name)]
@@ -183,9 +194,11 @@ def _folders(path: str) -> str:
 
 def _with_files(name: str, path: str, mark: Mark) -> tuple[Finding | None, Mark]:
     folders = _folders(path)  # before the look: a file that goes meanwhile is seen the next time
-    gone = [file for file in data_files(DeltaTable(path), path) if not Path(file).exists()]
+    gone = storage_at(path).lacking(data_files(open_table(path), path))
     if gone:
-        what = f"{len(gone)} data file(s) of version {mark.version} are gone, such as {os.path.relpath(gone[0], path)}"
+        what = (
+            f"{len(gone)} data file(s) of version {mark.version} are gone, such as {gone[0].removeprefix(path + '/')}"
+        )
         return Finding(name, "files", what), mark
     return None, Mark(mark.version, mark.entry, folders)
 
@@ -231,7 +244,7 @@ def _versions(path: str, after: int, newest: int) -> Iterator[int]:
 
 def _is_foreign(path: str, version: int) -> bool:
     """Tell whether a commit changes rows and carries no note of ours."""
-    is_noted = b'"userMetadata"' in entry_of(path, version).read_bytes()
+    is_noted = b'"userMetadata"' in read_entry(path, version)
     return not is_noted and changes_rows(path, version)
 
 
@@ -256,10 +269,10 @@ def _is_as_before(path: str, first: int, newest: int) -> bool:
     """
     if not all(_is_foreign(path, v) or not changes_rows(path, v) for v in _versions(path, first - 1, newest)):
         return False
-    now = set(DeltaTable(path, version=newest).file_uris())
+    now = set(open_table(path, version=newest).file_uris())
     for version in range(first - 1, -1, -1):
         try:
-            if set(DeltaTable(path, version=version).file_uris()) == now:
+            if set(open_table(path, version=version).file_uris()) == now:
                 return True
         except DeltaError:
             return False

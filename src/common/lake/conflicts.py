@@ -8,6 +8,8 @@ from typing import TypeVar
 
 from deltalake.exceptions import CommitFailedError
 
+from .leases import require_held
+
 T = TypeVar("T")
 
 
@@ -29,11 +31,27 @@ class Conflicts:
             retry=retry_if_exception(is_conflict),
             reraise=True,
         )
-        return again(write)
+        return again(_held(write))
 
 
-_OF_SPARK = ("DELTA_CONCURRENT", "DELTA_METADATA_CHANGED", "DELTA_PROTOCOL_CHANGED")
-"""How Spark's errors begin where another commit came between: it added or took rows, or changed the table's properties."""
+def _held(write: Callable[[], T]) -> Callable[[], T]:
+    """Return a write that is not tried, the first time or again, where this process has lost a lease."""
+
+    def held() -> T:
+        require_held()
+        return write()
+
+    return held
+
+
+_OF_SPARK = (
+    "DELTA_CONCURRENT",
+    "DELTA_METADATA_CHANGED",
+    "DELTA_PROTOCOL_CHANGED",
+    "DELTA_MAX_COMMIT_RETRIES_EXCEEDED",
+)
+"""How Spark's errors begin where another commit came between: it added or took rows, changed the table's properties, or came
+where none may."""
 
 
 def is_conflict(error: BaseException) -> bool:

@@ -11,11 +11,12 @@ import re
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from .entries import ENTRY, log_of
+from .entries import ENTRY
+from .objects import storage_at
 from .small import table_lock
+from .storage import Entry, Storage
 from .tables import Lake
 
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10})|\.[0-9a-f-]{36})?\.(?:parquet|json)")
@@ -55,8 +56,8 @@ def log_damage(lake: Lake, table: str, *, thorough: bool = False) -> Damage | No
 
     Every file's name and size is looked at, and the content of the newest entry, or of all that are needed if `thorough`.
     """
-    log = log_of(lake.path(table))
-    if not log.is_dir():
+    log = storage_at(f"{lake.path(table)}/_delta_log")
+    if not log.is_folder():
         return None
     listed = _listed(log)
     if not listed.entries and not listed.checkpoints:
@@ -91,68 +92,67 @@ def log_damage(lake: Lake, table: str, *, thorough: bool = False) -> Damage | No
     return None
 
 
-def set_files_aside(lake: Lake, damage: Damage, name: str) -> Path:
+def set_files_aside(lake: Lake, damage: Damage, name: str) -> str:
     """Move the damaged files of a log to `<lake>/aside/<table>-log-<name>`, with the sums that Spark keeps of them."""
-    log, aside = log_of(lake.path(damage.table)), lake.root / "aside" / f"{damage.table}-log-{name}"
-    aside.mkdir(parents=True, exist_ok=True)
+    storage, aside = lake.storage, f"aside/{damage.table}-log-{name}"
+    log = f"{storage.below(lake.path(damage.table))}/_delta_log"
     with table_lock(lake.path(damage.table)):
-        for file in _with_sums(log, damage):
-            file.rename(aside / file.name)
-    return aside
+        for file in _with_sums(storage, log, damage):
+            storage.rename(f"{log}/{file}", f"{aside}/{file}")
+    return storage.at(aside)
 
 
-def _with_sums(log: Path, damage: Damage) -> Iterable[Path]:
+def _with_sums(storage: Storage, log: str, damage: Damage) -> Iterable[str]:
     pointer = [_POINTER] if damage.kind == "checkpoint" else []
     names = [*damage.files, *pointer]
     names += [f"{name.removesuffix('.json')}.crc" for name in damage.files if ENTRY.fullmatch(name)]
     names += [f".{name}.crc" for name in names]
-    return [log / name for name in dict.fromkeys(names) if (log / name).exists()]
+    return [name for name in dict.fromkeys(names) if storage.is_file(f"{log}/{name}")]
 
 
-def _listed(log: Path) -> _Listed:
+def _listed(log: Storage) -> _Listed:
     entries: dict[int, int] = {}
-    parts: dict[int, list[tuple[str, int]]] = defaultdict(list)
+    parts: dict[int, list[tuple[Entry, int]]] = defaultdict(list)
     pointer = None
-    with os.scandir(log) as files:
-        for file in files:
-            if found := ENTRY.fullmatch(file.name):
-                entries[int(found[1])] = file.stat().st_size
-            elif found := _CHECKPOINT.fullmatch(file.name):
-                parts[int(found[1])].append((file.name, int(found[3] or 1)))
-            elif file.name == _POINTER:
-                pointer = _pointed(Path(file.path))
+    for file in log.entries():
+        if found := ENTRY.fullmatch(file.name):
+            entries[int(found[1])] = file.size
+        elif found := _CHECKPOINT.fullmatch(file.name):
+            parts[int(found[1])].append((file, int(found[3] or 1)))
+        elif file.name == _POINTER:
+            pointer = _pointed(log)
     sound = frozenset(v for v, files_ in parts.items() if _is_sound(log, files_))
-    broken = sorted(name for version, files_ in parts.items() if version not in sound for name, _ in files_)
+    broken = sorted(file.name for version, files_ in parts.items() if version not in sound for file, _ in files_)
     return _Listed(entries, sound, tuple(broken), pointer)
 
 
-def _is_sound(log: Path, parts: list[tuple[str, int]]) -> bool:
+def _is_sound(log: Storage, parts: list[tuple[Entry, int]]) -> bool:
     return any(n > 1 for _, n in parts) <= (len(parts) == parts[0][1]) and all(
-        _is_parquet(log / name) for name, _ in parts
+        _is_parquet(log, file) for file, _ in parts
     )
 
 
-def _is_parquet(path: Path) -> bool:
-    if path.suffix != ".parquet":
-        return path.stat().st_size > 0
-    if path.stat().st_size < 2 * len(_PARQUET):
+def _is_parquet(log: Storage, file: Entry) -> bool:
+    if not file.name.endswith(".parquet"):
+        return file.size > 0
+    if file.size < 2 * len(_PARQUET):
         return False
-    with path.open("rb") as file:
-        head = file.read(len(_PARQUET))
-        file.seek(-len(_PARQUET), os.SEEK_END)
-        return head == file.read() == _PARQUET
+    with log.open(file.name) as content:
+        head = content.read(len(_PARQUET))
+        content.seek(-len(_PARQUET), os.SEEK_END)
+        return head == content.read() == _PARQUET
 
 
-def _pointed(path: Path) -> int:
+def _pointed(log: Storage) -> int:
     try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["version"])
+        return int(json.loads(log.read(_POINTER))["version"])
     except (OSError, ValueError, KeyError, TypeError):
         return -1
 
 
-def _is_whole(log: Path, version: int) -> bool:
+def _is_whole(log: Storage, version: int) -> bool:
     try:
-        lines = (log / f"{version:020d}.json").read_text(encoding="utf-8").splitlines()
+        lines = log.read(f"{version:020d}.json").decode().splitlines()
         return bool(lines) and all(isinstance(json.loads(line), dict) for line in lines)
     except (OSError, ValueError):
         return False

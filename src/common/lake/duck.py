@@ -11,6 +11,8 @@ from typing import Any
 
 import duckdb
 
+from . import stores
+
 
 def literal_path(path: str) -> str:
     """Return a path so that DuckDB reads that file, whatever signs of a pattern are in its name."""
@@ -70,6 +72,7 @@ def _shared() -> duckdb.DuckDBPyConnection:
 
 def _in_utc(connection: duckdb.DuckDBPyConnection) -> duckdb.DuckDBPyConnection:
     connection.execute("SET TimeZone = 'UTC'")
+    stores.teach(connection)
     with suppress(duckdb.InvalidInputException):  # a notebook without ipywidgets, which has no bars to turn off
         connection.execute("SET enable_progress_bar = false")
     return connection

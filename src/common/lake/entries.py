@@ -8,18 +8,39 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from . import stores
+from .objects import storage_at
+
 ENTRY = re.compile(r"(\d{20})\.json")
 """The name of an entry; the number is its version."""
 
 
 def log_of(path: str | PathLike[str]) -> Path:
-    """Return the folder of a table's log."""
-    return Path(path) / "_delta_log"
+    """Return the folder of a table's log on a disk."""
+    return stores.root_path(str(path)) / "_delta_log"
 
 
 def entry_of(path: str | PathLike[str], version: int) -> Path:
-    """Return the file of a version in a table's log."""
+    """Return the file of a version in a table's log on a disk."""
     return log_of(path) / f"{version:020d}.json"
+
+
+def _place(version: int) -> str:
+    return f"_delta_log/{version:020d}.json"
+
+
+def read_entry(path: str | PathLike[str], version: int) -> bytes:
+    """Return the entry of a version in a table's log.
+
+    Raises:
+        FileNotFoundError: it is no longer there.
+    """
+    return storage_at(path).read(_place(version))
+
+
+def has_entry(path: str | PathLike[str], version: int) -> bool:
+    """Tell whether a table's log has the entry of a version."""
+    return storage_at(path).is_file(_place(version))
 
 
 def actions_of(path: str | PathLike[str], version: int) -> list[dict[str, Any]]:
@@ -28,7 +49,7 @@ def actions_of(path: str | PathLike[str], version: int) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: its entry is no longer there.
     """
-    return [json.loads(line) for line in entry_of(path, version).read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in read_entry(path, version).decode().splitlines()]
 
 
 def info_in(actions: list[dict[str, Any]]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Locks that keep two processes of a kind apart on one lake."""
+"""Locks that keep two processes of a kind apart on one lake: locked files on a disk, leases in a store."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import shlex
 import socket
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -17,13 +17,20 @@ from typing import Any
 
 from ..clock import now_utc
 from ..errors import ConfigurationError, LockedError
+from . import leases
+from .objects import ObjectStorage
 from .tables import Lake
 
 _KINDS = ("batch", "stream", "maintain", "backfill", "erase")
 
 
+def _place(name: str) -> str:
+    """Return where, below the lake's root, a lock lies."""
+    return f".locks/{name}.lock"
+
+
 def _lock_file(lake: Lake, name: str) -> Path:
-    return lake.root / ".locks" / f"{name}.lock"
+    return lake.root / _place(name)
 
 
 @dataclass(frozen=True)
@@ -49,40 +56,54 @@ class Holder:
 def process_lock(lake: Lake, name: str, run_id: str) -> Iterator[Holder | None]:
     """Be the only process of a kind (`batch`, `stream`, `serving`) on a lake; freed when the process ends.
 
-    Gives who had the lock before, where that one was killed and did not give it back.
+    On a disk it is a lock of the file, in a store a lease. Gives who had the lock before, where that one was killed and
+    did not give it back.
 
     Raises:
         LockedError: another process holds it; the message names the holder.
-        ConfigurationError: the lake folder can't be written.
+        ConfigurationError: the lake can't be written.
     """
+    told = {
+        "pid": os.getpid(),
+        "host": socket.gethostname(),
+        "run_id": run_id,
+        "since": now_utc().isoformat(timespec="seconds"),
+        "command": shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+    storage = lake.storage
+    keeper = _leased(lake, storage, name, told) if isinstance(storage, ObjectStorage) else _flocked(lake, name, told)
+    with keeper as left:
+        yield left
+
+
+@contextmanager
+def _leased(lake: Lake, storage: ObjectStorage, name: str, told: Mapping[str, Any]) -> Iterator[Holder | None]:
+    with ExitStack() as stack:
+        try:
+            before = stack.enter_context(leases.held(storage, _place(name), told, wait=False))
+        except LockedError:
+            raise _locked(lake, name) from None
+        except OSError as error:
+            raise _unwritable(lake, error) from None
+        yield _holder(name, False, before or {})
+
+
+@contextmanager
+def _flocked(lake: Lake, name: str, told: Mapping[str, Any]) -> Iterator[Holder | None]:
     path = _lock_file(lake, name)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle = path.open("a+")
     except OSError as error:
-        raise ConfigurationError(
-            f"{lake.root}: the lake folder can't be written ({error.strerror}); check its owner and rights, or name another with --lake"
-        ) from None
+        raise _unwritable(lake, error) from None
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = lock_holder(lake, name) or {}
-            raise LockedError(
-                f"another {name} run holds the lake {lake.root}: process {holder.get('pid', '?')} on {holder.get('host', '?')}, "
-                f"run {holder.get('run_id', '?')} since {holder.get('since', '?')}. Wait for it to end, or stop that process."
-            ) from None
+            raise _locked(lake, name) from None
         left = _holder(name, False, _told(path))
         handle.truncate(0)
-        command = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        holder = {
-            "pid": os.getpid(),
-            "host": socket.gethostname(),
-            "run_id": run_id,
-            "since": now_utc().isoformat(timespec="seconds"),
-            "command": command,
-        }
-        handle.write(json.dumps(holder))
+        handle.write(json.dumps(told))
         handle.flush()
         try:
             yield left
@@ -90,8 +111,25 @@ def process_lock(lake: Lake, name: str, run_id: str) -> Iterator[Holder | None]:
             handle.truncate(0)
 
 
+def _unwritable(lake: Lake, error: OSError) -> ConfigurationError:
+    return ConfigurationError(
+        f"{lake.root}: the lake folder can't be written ({error.strerror}); check its owner and rights, or name another with --lake"
+    )
+
+
+def _locked(lake: Lake, name: str) -> LockedError:
+    holder = lock_holder(lake, name) or {}
+    return LockedError(
+        f"another {name} run holds the lake {lake.root}: process {holder.get('pid', '?')} on {holder.get('host', '?')}, "
+        f"run {holder.get('run_id', '?')} since {holder.get('since', '?')}. Wait for it to end, or stop that process."
+    )
+
+
 def lock_holder(lake: Lake, name: str) -> dict[str, Any] | None:
     """Return who holds a lock (pid, host, run_id, since, command), or None where it is free."""
+    if isinstance(lake.storage, ObjectStorage):
+        said, is_alive = leases.holder_of(lake.storage, _place(name))
+        return said if is_alive else None
     path = _lock_file(lake, name)
     if not path.exists():
         return None
@@ -109,11 +147,19 @@ def lock_holder(lake: Lake, name: str) -> dict[str, Any] | None:
 def holders(lake: Lake) -> list[Holder]:
     """Return who holds the process locks, and who was killed with one: the lock is free then, and still names its run."""
     found = []
-    for path in sorted((lake.root / ".locks").glob("*.lock")):
-        name = path.name.removesuffix(".lock")
+    names = [
+        entry.name.removesuffix(".lock") for entry in lake.storage.entries(".locks") if entry.name.endswith(".lock")
+    ]
+    for name in names:
         alive = lock_holder(lake, name)
-        found.append(_holder(name, alive is not None, alive or _told(path)))
+        found.append(_holder(name, alive is not None, alive or _left(lake, name)))
     return [holder for holder in found if holder is not None]
+
+
+def _left(lake: Lake, name: str) -> dict[str, Any]:
+    if isinstance(lake.storage, ObjectStorage):
+        return leases.holder_of(lake.storage, _place(name))[0]
+    return _told(_lock_file(lake, name))
 
 
 def _told(path: Path) -> dict[str, Any]:
@@ -141,6 +187,9 @@ def _holder(lock: str, alive: bool, told: Mapping[str, Any]) -> Holder | None:
 
 def clear_left_lock(lake: Lake, name: str) -> None:
     """Take a killed process's name out of its lock; a lock that somebody holds is left alone."""
+    if isinstance(lake.storage, ObjectStorage):
+        leases.take_back(lake.storage, _place(name))
+        return
     with _lock_file(lake, name).open("a+") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -7,19 +7,22 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-import duckdb
 import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from ..contracts.table import Table
-from .duck import parquet_of
-from .entries import entry_of, is_compaction
+from .duck import connected, parquet_of
+from .entries import is_compaction, read_entry
+from .objects import storage_at
+from .opening import is_table, open_table
 from .storage import Storage, local_file
+from .stores import is_remote
 
 
 @dataclass(frozen=True)
@@ -40,19 +43,14 @@ class Commit:
     metrics: dict[str, Any]
 
 
-def is_table(path: str | os.PathLike[str]) -> bool:
-    """Tell whether a Delta table lies at `path`."""
-    return DeltaTable.is_deltatable(str(path))
-
-
 def version_of(path: str | os.PathLike[str]) -> int:
     """Return the newest version of the table at `path`."""
-    return DeltaTable(str(path), without_files=True).version()
+    return open_table(path, without_files=True).version()
 
 
 def commits_of(path: str | os.PathLike[str], after: int = -1) -> list[Commit]:
     """Return the commits of a table with a version greater than `after`, oldest first, with their notes."""
-    table = DeltaTable(str(path), without_files=True)
+    table = open_table(path, without_files=True)
     newest = table.version()
     if newest <= after:
         return []
@@ -70,7 +68,7 @@ def newest_first(path: str | os.PathLike[str], upto: int | None = None) -> Itera
     """
     for version in range(version_of(path) if upto is None else upto, -1, -1):
         try:
-            text = entry_of(path, version).read_text(encoding="utf-8")
+            text = read_entry(path, version).decode()
         except FileNotFoundError:
             return
         info: dict[str, Any] = next(
@@ -99,7 +97,7 @@ def _parse_note(text: str | None) -> dict[str, Any]:
 
 def property_of(path: str, name: str) -> str | None:
     """Return a property of the table at `path`, None where it has none of that name."""
-    return DeltaTable(path, without_files=True).metadata().configuration.get(name)
+    return open_table(path, without_files=True).metadata().configuration.get(name)
 
 
 def has_deletion_vectors(delta: DeltaTable) -> bool:
@@ -109,7 +107,7 @@ def has_deletion_vectors(delta: DeltaTable) -> bool:
 
 def schema_of(path: str) -> pa.Schema:
     """Return the Arrow schema of the table at `path`, as it is stored."""
-    return pa.schema(DeltaTable(path, without_files=True).schema().to_arrow())
+    return pa.schema(open_table(path, without_files=True).schema().to_arrow())
 
 
 def is_hidden(folder: str) -> bool:
@@ -119,7 +117,7 @@ def is_hidden(folder: str) -> bool:
 
 def stored(path: str, version: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the data files and the columns of a version of the table at `path`."""
-    delta = DeltaTable(path, version=version, skip_stats=True)
+    delta = open_table(path, version=version, skip_stats=True)
     return tuple(data_files(delta, path)), tuple(field.name for field in delta.schema().fields)
 
 
@@ -147,7 +145,7 @@ class Logs:
     @property
     def storage(self) -> Storage:
         """The files below the root."""
-        return Storage(str(self.root))
+        return storage_at(self.root)
 
     def path(self, table: str) -> str:
         """Return the folder of a table."""
@@ -166,7 +164,7 @@ class Logs:
         if not self.exists(table):
             return -1
         upto = moment.timestamp() * 1000
-        history = DeltaTable(self.path(table), without_files=True).history()
+        history = open_table(self.path(table), without_files=True).history()
         return max((int(entry["version"]) for entry in history if entry["timestamp"] <= upto), default=-1)
 
     def same_rows(self, table: str, old: int | None, new: int) -> bool:
@@ -205,7 +203,7 @@ class Logs:
 
     def undeclared(self, table: Table) -> list[str]:
         """Say in what a table's description, comments and properties differ from its contract; [] where in nothing."""
-        delta = DeltaTable(self.path(table.name))
+        delta = open_table(self.path(table.name))
         metadata, fields = delta.metadata(), {field.name: field for field in delta.schema().fields}
         found = [] if metadata.description == table.description else ["description"]
         found += [key for key, value in table.properties.items() if metadata.configuration.get(key) != value]
@@ -218,7 +216,7 @@ class Logs:
 
     def leaking(self, table: Table) -> list[str]:
         """Return the personal columns of which the table's files carry statistics."""
-        names = pa.table(DeltaTable(self.path(table.name)).get_add_actions(flatten=True))
+        names = pa.table(open_table(self.path(table.name)).get_add_actions(flatten=True))
         return [
             name
             for name in table.personal
@@ -233,30 +231,32 @@ class Logs:
         """Return the columns that a table has ([] where it does not exist yet)."""
         if not self.exists(table):
             return []
-        return [field.name for field in DeltaTable(self.path(table), without_files=True).schema().fields]
+        return [field.name for field in open_table(self.path(table), without_files=True).schema().fields]
 
     def stamp(self, table: str, version: int) -> int:
         """Return a number that tells a version from the same one of a table that was made anew."""
         entry = self.storage.look(log_entry(table, version))
-        return entry.modified_ns if entry else -1
+        if entry is None:
+            return -1
+        return int(sha256(entry.version.encode()).hexdigest()[:15], 16) if is_remote(self.root) else entry.modified_ns
 
     def table_id(self, table: str) -> str:
         """Return the id that a table keeps for life: another one means that it was made anew."""
-        return str(DeltaTable(self.path(table), without_files=True).metadata().id)
+        return str(open_table(self.path(table), without_files=True).metadata().id)
 
     def is_readable(self, table: str, version: int) -> bool:
         """Tell whether every file of a version is still there."""
         try:
-            files = data_files(DeltaTable(self.path(table), version=version), self.path(table))
+            files = data_files(open_table(self.path(table), version=version), self.path(table))
         except DeltaError:
             return False
-        return all(Storage(file).look() for file in files)
+        return not storage_at(self.path(table)).lacking(files)
 
     def newest(self, table: str, column: str, version: int | None = None) -> Any:
         """Return the largest value of a column from the file statistics, without reading data; None where there is none."""
         if not self.exists(table):
             return None
-        actions = pa.table(DeltaTable(self.path(table), version=version).get_add_actions(flatten=True))
+        actions = pa.table(open_table(self.path(table), version=version).get_add_actions(flatten=True))
         name = f"max.{column}"
         values = (
             [value for value in actions[name].to_pylist() if value is not None] if name in actions.column_names else []
@@ -270,7 +270,7 @@ class Logs:
         """
         if not self.exists(table):
             return None
-        actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
+        actions = pa.table(open_table(self.path(table)).get_add_actions(flatten=True))
         if f"max.{column}" not in actions.column_names:
             return None
         files = zip(
@@ -286,33 +286,33 @@ class Logs:
 
     def has_transaction(self, table: str, transaction: Transaction) -> bool:
         """Tell whether the table has taken this write, or a later one of its app."""
-        seen = DeltaTable(self.path(table)).transaction_version(transaction.app)
+        seen = open_table(self.path(table)).transaction_version(transaction.app)
         return seen is not None and int(seen) >= transaction.version
 
     def has_files(self, table: str) -> bool:
         """Tell whether the table holds any data file."""
-        return bool(DeltaTable(self.path(table), skip_stats=True).file_uris())
+        return bool(open_table(self.path(table), skip_stats=True).file_uris())
 
     def file_count(self, table: str) -> int:
         """Return the number of data files of the newest version."""
-        return len(DeltaTable(self.path(table)).file_uris())
+        return len(open_table(self.path(table)).file_uris())
 
     def partition_values(self, table: str, column: str, version: int | None = None) -> set[str]:
         """Return the values of a partition column that the table holds, as text."""
-        delta = DeltaTable(self.path(table), version=version, skip_stats=True)
+        delta = open_table(self.path(table), version=version, skip_stats=True)
         return {str(part[column]) for part in delta.partitions()}
 
     def files(self, table: str, version: int, partition: tuple[str, Sequence[str]]) -> list[str]:
         """Return the data files of a version in some partitions (column, its values as text)."""
         column, values = partition
-        delta = DeltaTable(self.path(table), version=version, skip_stats=True)
+        delta = open_table(self.path(table), version=version, skip_stats=True)
         return data_files(delta, self.path(table), [(column, "in", list(values))])
 
     def files_holding(self, table: str, column: str, value: Any) -> list[str]:
         """Return the data files whose statistics do not rule out that the column holds the value."""
         import pyarrow.compute as pc
 
-        actions = pa.table(DeltaTable(self.path(table)).get_add_actions(flatten=True))
+        actions = pa.table(open_table(self.path(table)).get_add_actions(flatten=True))
         low, high = (actions.column(f"{end}.{column}") for end in ("min", "max"))
         ruled_out = pc.fill_null(pc.or_(pc.greater(low, value), pc.less(high, value)), False)
         paths = actions.filter(pc.invert(ruled_out))["path"].to_pylist()
@@ -330,13 +330,13 @@ class Logs:
         """
         try:
             path = self.path(table)
-            before, after = (set(data_files(DeltaTable(path, version=v), path)) for v in (old, new))
+            before, after = (set(data_files(open_table(path, version=v), path)) for v in (old, new))
         except DeltaError:
             return None
         added, removed = sorted(after - before), sorted(before - after)
-        if not all(Storage(file).look() for file in removed):
+        if storage_at(path).lacking(removed):
             return None
-        with duckdb.connect() as connection:
+        with connected() as connection:
             sides = []
             for name, files in (("new_rows", added), ("old_rows", removed)):
                 if files:
@@ -366,7 +366,7 @@ class Logs:
         sides = []
         for version in (old, new):
             try:
-                delta = DeltaTable(path, version=version)
+                delta = open_table(path, version=version)
             except DeltaError:
                 return None
             names = [field.name for field in delta.schema().fields]
@@ -374,7 +374,7 @@ class Logs:
                 return None
             sides.append(set(data_files(delta, path)))
         added, removed = sorted(sides[1] - sides[0]), sorted(sides[0] - sides[1])
-        return (added, removed) if all(Storage(file).look() for file in removed) else None
+        return (added, removed) if not storage_at(path).lacking(removed) else None
 
     def files_added(self, table: str, version: int) -> list[str]:
         """Return the names of the data files that a commit added, in the order of the log."""

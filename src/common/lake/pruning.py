@@ -19,12 +19,13 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
-from deltalake import DeltaTable, PostCommitHookProperties
+from deltalake import PostCommitHookProperties
 from deltalake.exceptions import DeltaError
 
 from ..errors import CloudlakeError
 from .entries import ENTRY, entry_of, log_of
 from .log import data_files, is_hidden
+from .opening import open_table
 from .small import table_lock
 
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
@@ -98,7 +99,7 @@ def find_unneeded(path: str, keep: Keep) -> Pruned:
         CloudlakeError: the files that the log names are not found under their names; nothing may be deleted then.
     """
     times = entries_of(path)
-    newest = DeltaTable(path, without_files=True).version()
+    newest = open_table(path, without_files=True).version()
     first = version_at(times, keep.since)
     unread = newest if keep.commits_from is None else min(keep.commits_from, newest)
     oldest = min(first, unread, *(version for version in keep.versions if version <= newest))
@@ -138,7 +139,7 @@ def _files_needed(path: str, times: dict[int, float], states: Iterable[int], com
 
 
 def _files_of(path: str, version: int) -> set[Path]:
-    return {Path(file) for file in data_files(DeltaTable(path, version=version), path)}
+    return {Path(file) for file in data_files(open_table(path, version=version), path)}
 
 
 def _added(path: str, version: int) -> Iterator[Path]:
@@ -189,11 +190,11 @@ def let_go(path: str, pruned: Pruned) -> None:
 
 def write_checkpoint(path: str, every: int = 10) -> bool:
     """Write a checkpoint of the newest version, where the newest is `every` commits or more behind."""
-    newest = DeltaTable(path, without_files=True).version()
+    newest = open_table(path, without_files=True).version()
     if newest - max(checkpoints_of(path), default=0) < every:
         return False
     with table_lock(path):
-        DeltaTable(path).create_checkpoint()
+        open_table(path).create_checkpoint()
     return True
 
 
@@ -213,7 +214,7 @@ def crowded(path: str, target: int) -> list[Crowded]:
         target: the bytes that a file should have.
     """
     sizes: dict[tuple[tuple[str, Any], ...], list[int]] = defaultdict(list)
-    for action in pa.table(DeltaTable(path).get_add_actions(flatten=False)).to_pylist():
+    for action in pa.table(open_table(path).get_add_actions(flatten=False)).to_pylist():
         sizes[tuple(sorted((action.get("partition") or {}).items()))].append(action["size_bytes"])
     found = []
     for partition, files in sizes.items():
@@ -232,7 +233,7 @@ def compact(path: str, partition: dict[str, Any], target: int, order: Iterable[s
     filters = [(name, "=", _as_text(value)) for name, value in partition.items()] or None
     hooks = PostCommitHookProperties(cleanup_expired_logs=False)
     with table_lock(path):
-        optimize = DeltaTable(path).optimize
+        optimize = open_table(path).optimize
         if order:
             optimize.z_order(
                 list(order), filters, target_size=target, max_concurrent_tasks=1, post_commithook_properties=hooks

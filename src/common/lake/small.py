@@ -23,9 +23,13 @@ from deltalake.exceptions import CommitFailedError
 
 from ..contracts.schemas import arrow_schema, as_declared, bare, delta_schema
 from ..contracts.table import Table
+from . import leases
 from .conflicts import Conflicts
 from .duck import connected
-from .log import Logs, Transaction, has_deletion_vectors, is_table, schema_of, version_of
+from .log import Logs, Transaction, has_deletion_vectors, schema_of, version_of
+from .objects import ObjectStorage
+from .opening import is_table, open_table
+from .stores import arrow_folder, is_in_use, is_remote, rust_options
 
 if TYPE_CHECKING:
     from pyarrow.dataset import Dataset
@@ -47,7 +51,16 @@ class Revision:
 
 @contextmanager
 def table_lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Hold the lock of the table at `path`, waiting for it; released when the process ends, however it ends."""
+    """Hold the lock of the table at `path`, waiting for it; released when the process ends, however it ends.
+
+    In a store it is a lease, and who has lost one of its leases gets no other.
+    """
+    if is_remote(path):
+        folder, _, name = str(path).rpartition("/")
+        leases.require_held()
+        with leases.held(ObjectStorage(folder), f".locks/{name}.lock", {}, wait=True):
+            yield
+        return
     target = Path(path)
     lock = target.parent / ".locks" / f"{target.name}.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
@@ -59,7 +72,9 @@ def table_lock(path: str | os.PathLike[str]) -> Iterator[None]:
 def noted(note: Mapping[str, Any] | None, transaction: Transaction | None = None) -> CommitProperties:
     """Return the properties of a commit without Spark that carries a note, and names its write where it has a name."""
     named = None if transaction is None else [AppTransaction(transaction.app, transaction.version)]
-    return CommitProperties(custom_metadata={"userMetadata": note_text(note)}, app_transactions=named)
+    # In a store a commit follows the version that was read under the table's lease, or it fails: see leases.py.
+    retries = 0 if is_in_use() else None
+    return CommitProperties({"userMetadata": note_text(note)}, retries, named)
 
 
 def note_text(note: Mapping[str, Any] | None) -> str:
@@ -74,7 +89,7 @@ def read_small_path(
     filters: Sequence[tuple[str, str, Any]] | None = None,
 ) -> pa.Table:
     """Read the small table at `path`, or the few rows that satisfy `filters` (column, operator, value), without Spark."""
-    delta, files = DeltaTable(path, version=version), _files_of(path)
+    delta, files = open_table(path, version=version), _files_of(path)
     wanted = list(columns) if columns else None
     if not filters:
         return delta.to_pyarrow_table(columns=wanted, filesystem=files)
@@ -97,16 +112,14 @@ def append_arrow_path(path: str, rows: pa.Table, note: Mapping[str, Any] | None 
             if name not in rows.column_names:
                 rows = rows.append_column(name, pa.nulls(rows.num_rows, schema.field(name).type))
         whole = rows.select(schema.names).cast(schema)
-        write_deltalake(DeltaTable(path), whole, mode="append", commit_properties=noted(note))
+        write_deltalake(open_table(path), whole, mode="append", commit_properties=noted(note))
 
 
 def _files_of(path: str) -> SubTreeFileSystem:
     """Return the table's folder as Arrow sees it. delta-rs's own view is written in Python: Arrow's threads call it even
     while the interpreter ends, and a short command then dies after it has done its work.
     """
-    from pyarrow.fs import LocalFileSystem, SubTreeFileSystem
-
-    return SubTreeFileSystem(path, LocalFileSystem())
+    return arrow_folder(path)
 
 
 def _has_columns_of(delta: DeltaTable, table: Table) -> bool:
@@ -150,6 +163,7 @@ class SmallTables(Logs):
                 name=table.name,
                 description=table.description,
                 configuration=dict(table.properties),
+                storage_options=rust_options(path),
             )
 
     def declare(self, table: Table) -> None:
@@ -157,14 +171,14 @@ class SmallTables(Logs):
         path, columns = self.path(table.name), table.columns
         differs = set(self.undeclared(table))
         with table_lock(path):
-            alter = DeltaTable(path).alter
+            alter = open_table(path).alter
             properties = {key: value for key, value in table.properties.items() if key in differs}
             if properties:
                 alter.set_table_properties(properties, raise_if_not_exists=False)
             if "description" in differs:
-                DeltaTable(path).alter.set_table_description(table.description)
+                open_table(path).alter.set_table_description(table.description)
             for name in differs & columns.keys():
-                DeltaTable(path).alter.set_column_metadata(name, {"comment": columns[name].description})
+                open_table(path).alter.set_column_metadata(name, {"comment": columns[name].description})
 
     def read_small(
         self,
@@ -188,7 +202,7 @@ class SmallTables(Logs):
     def dataset(self, table: str, version: int | None = None) -> Dataset:
         """Return a table, at `version` where one is given, to be read column by column without Spark."""
         path = self.path(table)
-        return DeltaTable(path, version=version).to_pyarrow_dataset(filesystem=_files_of(path))
+        return open_table(path, version=version).to_pyarrow_dataset(filesystem=_files_of(path))
 
     def count(self, table: str, column: str = "", values: Iterable[Any] = (), version: int | None = None) -> int:
         """Return the number of rows, of those with certain values of a column where one is named, without Spark.
@@ -206,7 +220,7 @@ class SmallTables(Logs):
         """Tell whether a version has more than so many rows, or rows that are deleted within files, which only Spark reads."""
         import pyarrow.compute as pc
 
-        delta = DeltaTable(self.path(table), version=version)
+        delta = open_table(self.path(table), version=version)
         if has_deletion_vectors(delta):
             return True
         counts = pa.table(delta.get_add_actions())["num_records"]
@@ -216,7 +230,7 @@ class SmallTables(Logs):
         """Delete the rows that satisfy a SQL condition, without Spark, in one commit."""
         path = self.path(table)
         with table_lock(path):
-            self.conflicts.retried(lambda: DeltaTable(path).delete(where, commit_properties=noted(note)))
+            self.conflicts.retried(lambda: open_table(path).delete(where, commit_properties=noted(note)))
 
     def update_small(
         self, table: Table, changes: Sequence[Mapping[str, Any]], note: Mapping[str, Any] | None = None
@@ -270,6 +284,7 @@ class SmallTables(Logs):
                     rows.cast(bare(arrow_schema(table))),
                     mode="append",
                     commit_properties=noted(note, transaction),
+                    storage_options=rust_options(path),
                 )
 
     def append_widening(self, rows: pa.Table | pa.RecordBatchReader, table: Table, *, note: Mapping[str, Any] | None = None) -> None:
@@ -278,7 +293,13 @@ class SmallTables(Logs):
         path = self.path(table.name)
         with table_lock(path):
             write_deltalake(
-                path, rows, mode="append", schema_mode="merge", commit_properties=noted(note), writer_properties=_STREAMED
+                path,
+                rows,
+                mode="append",
+                schema_mode="merge",
+                commit_properties=noted(note),
+                writer_properties=_STREAMED,
+                storage_options=rust_options(path),
             )
 
     def revise(
@@ -295,7 +316,7 @@ class SmallTables(Logs):
 
     def _revise(self, table: Table, revise: Callable[[pa.Table], Revision], note: Mapping[str, Any] | None) -> Revision:
         path = self.path(table.name)
-        delta = DeltaTable(path)
+        delta = open_table(path)
         stored = delta.to_pyarrow_table(filesystem=_files_of(path))
         kept = as_declared(stored, table)
         revision = revise(kept)
@@ -330,7 +351,7 @@ class SmallTables(Logs):
         path = self.path(table.name)
         data = rows.cast(arrow_schema(table))
         with table_lock(path):  # rows that come as they are read can't be written twice: no other try
-            anew = where is None and not _has_columns_of(DeltaTable(path, without_files=True), table)
+            anew = where is None and not _has_columns_of(open_table(path, without_files=True), table)
             write_deltalake(
                 path,
                 data if anew else data.cast(bare(data.schema)),
@@ -338,6 +359,7 @@ class SmallTables(Logs):
                 predicate=where,
                 schema_mode="overwrite" if anew else None,
                 commit_properties=noted(note, transaction),
+                storage_options=rust_options(path),
             )
 
     def note_only(self, table: Table, note: Mapping[str, Any]) -> None:
@@ -346,7 +368,13 @@ class SmallTables(Logs):
         self.create(table)
         with table_lock(path):  # in the columns that the table has: those of its contract may have another type by now
             stored = bare(schema_of(path))
-            write_deltalake(path, stored.empty_table(), mode="append", commit_properties=noted(note))
+            write_deltalake(
+                path,
+                stored.empty_table(),
+                mode="append",
+                commit_properties=noted(note),
+                storage_options=rust_options(path),
+            )
 
     def set_aside(self, table: str, name: str) -> None:
         """Move a table out of the way, to `<lake>/aside/<table>-<name>`, for a person to look at or delete."""

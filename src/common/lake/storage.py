@@ -1,6 +1,7 @@
 """Where a lake and its landing zone lie: the one way to their files, and their paths as each engine wants them.
 
-So far both lie on a disk (a folder, or a file:// address). What another kind of place has to do is what `Storage` does.
+`Storage` is the one on a disk (a folder, or a file:// address); objects.py has the one in an object store. `storage_at` there gives the
+one that a full path leads to.
 """
 
 from __future__ import annotations
@@ -12,19 +13,23 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ConfigurationError
+from . import stores
 
 _NOT_FOR_RUST = re.compile(r"[\[\]|^\\#?\x00-\x1f\x7f]|%[0-9A-Fa-f]{2}")
 """What delta-rs does not find again in a local path: it makes the path a host's name and an address's path, and decodes it.
 Behind # or ? it reads tables, but of their history nothing, without a word: the notes of our commits would be lost."""
+
+_ADDRESS_IN_A_STORE = re.compile(r"s3a?://([a-z0-9][a-z0-9.-]{1,61}[a-z0-9](?:/[A-Za-z0-9._=-]+)*)/*")
+"""Names that every engine takes for the same: some encode the others, some do not."""
 
 _LONGEST_NAME, _LONGEST_PATH = 255, 4095
 _BELOW_THE_ROOT = 320
@@ -61,34 +66,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Storage:
-    """The files below one root. Paths are relative to it, their parts joined by /; "" is the root itself.
+    """The files below one folder. Paths are relative to it, their parts joined by /; "" is the root itself.
 
     What can't be read or written raises OSError, as files do.
     """
 
     root: str
-    options: Mapping[str, str] = field(default_factory=dict)
-    """What the engines are told to get there: keys, endpoints. A disk needs nothing."""
-
-    @classmethod
-    def at_address(cls, address: str, option: str) -> Storage:
-        """Return the storage at a folder or a file:// address.
-
-        Args:
-            address: as people write it.
-            option: the option that gives it, for the error.
-
-        Raises:
-            ConfigurationError: the address is of a kind that is not known.
-        """
-        parts = urlsplit(address) if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", address) else None
-        if parts is None:
-            return cls(str(Path(address).resolve()))
-        if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
-            raise ConfigurationError(
-                f"{option} {address}: only a folder or a file:///… address can be used; {parts.scheme}:// is not known here"
-            )
-        return cls(str(Path(unquote(parts.path)).resolve()))
 
     def at(self, path: str = "") -> str:
         """Return the full path, as messages and engines have it."""
@@ -133,6 +116,10 @@ class Storage:
             if found is not None:
                 return found
         return Entry(path, 0, 0, 0, "other", "")  # a link that leads nowhere, a file that is gone by now
+
+    def lacking(self, places: Iterable[str]) -> list[str]:
+        """Return those of some full paths below the root at which no file lies."""
+        return [place for place in places if not Storage(place).is_file("")]
 
     def free_bytes(self) -> int | None:
         """Return the room that is left; None where that can't be told."""
@@ -274,12 +261,51 @@ def _entry(path: str, found: os.stat_result) -> Entry:
     )
 
 
+def root_at(address: str, option: str) -> Path:
+    """Return the full path of a lake or of a landing zone.
+
+    Args:
+        address: as people write it: a folder, file:///folder, s3a://bucket/path or s3://bucket/path.
+        option: the option that gives it, for the error.
+
+    Raises:
+        ConfigurationError: the address is of a kind that is not known.
+    """
+    parts = urlsplit(address) if re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", address) else None
+    if parts is None:
+        return Path(address).resolve()
+    if parts.scheme == "file" and parts.netloc in ("", "localhost"):
+        return Path(unquote(parts.path)).resolve()
+    if parts.scheme in ("s3a", "s3"):
+        return _in_a_store(address, option)
+    what = (
+        "a lake on HDFS was not tried, and delta-rs, which writes the small tables, knows none"
+        if parts.scheme == "hdfs"
+        else f"{parts.scheme}:// is not known here"
+    )
+    raise ConfigurationError(
+        f"{option} {address}: only a folder, a file:///… or an s3a://bucket/… address can be used; {what}"
+    )
+
+
+def _in_a_store(address: str, option: str) -> Path:
+    found = _ADDRESS_IN_A_STORE.fullmatch(address)
+    if found is None:
+        raise ConfigurationError(
+            f"{option} {address}: write s3a://bucket/path, in letters, digits and the signs . _ - = of ASCII; keys and ports have "
+            "no place in it, they stand under storage: in conf/lake.yaml"
+        )
+    return stores.root_path(f"{stores.SCHEME}{found[1]}")
+
+
 def require_lake_root(root: Path) -> None:
     """Check that every engine can read and write tables under a folder of that name.
 
     Raises:
         ConfigurationError: one of them would take the name for another; nothing has been written yet.
     """
+    if stores.is_remote(root):
+        return
     remedy = "give the lake another folder with --lake or CLOUDLAKE_LAKE"
     try:
         str(root).encode("utf-8")
@@ -312,6 +338,8 @@ def placed(root: Path) -> Path:
     Args:
         root: an absolute path without links.
     """
+    if stores.is_remote(root):
+        return root
     nearest = next((folder for folder in root.parents if not _NOT_FOR_RUST.search(str(folder))), root)
     if not _NOT_FOR_RUST.search(str(root)) or nearest == nearest.parent:
         return root
@@ -345,8 +373,6 @@ def _made(folder: Path, name: str) -> Path:
 def full_path(path: str) -> str:
     """Return the full path of a table, which Spark asks for where it creates one."""
     return path if "://" in path else os.path.abspath(path)
-
-
 
 
 def local_file(table: str, uri: str) -> str:

@@ -15,6 +15,7 @@ from ..errors import CloudlakeError
 from .conflicts import Conflicts
 from .log import Transaction
 from .small import CONFLICTS, SmallTables, note_text, table_lock
+from .stores import is_remote
 
 if TYPE_CHECKING:
     from delta.tables import DeltaTable as SparkDeltaTable
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _NOTE = "spark.databricks.delta.commitInfo.userMetadata"
 _TXN_APP = "spark.databricks.delta.write.txnAppId"
 _TXN_VERSION = "spark.databricks.delta.write.txnVersion"
+_RETRIES = "spark.databricks.delta.maxCommitAttempts"
 
 
 @contextmanager
@@ -39,6 +41,7 @@ def committing(
     settings = {_NOTE: note_text(note)}
     if transaction is not None:
         settings |= {_TXN_APP: transaction.app, _TXN_VERSION: str(transaction.version)}
+    _follow_what_was_read(spark, path)
     with table_lock(path):
         for key, value in settings.items():
             spark.conf.set(key, value)
@@ -47,6 +50,12 @@ def committing(
         finally:
             for key in settings:
                 spark.conf.unset(key)
+
+
+def _follow_what_was_read(spark: SparkSession, path: str | os.PathLike[str]) -> None:
+    """In a store, have a commit follow the version that was read under the table's lease, or fail: see leases.py."""
+    if is_remote(path):
+        spark.conf.set(_RETRIES, "0")
 
 
 def read_path(spark: SparkSession, path: str | os.PathLike[str], version: int | None = None) -> DataFrame:
@@ -80,6 +89,7 @@ def append_path(
         writer = writer.option("mergeSchema", "true")
     if partition_by:
         writer = writer.partitionBy(*partition_by)
+    _follow_what_was_read(rows.sparkSession, path)
     _commit(writer, path, note, transaction, conflicts)
 
 
@@ -95,6 +105,7 @@ def replace_path(
     writer = rows.write.format("delta").mode("overwrite")
     if where is not None:
         writer = writer.option("replaceWhere", where)
+    _follow_what_was_read(rows.sparkSession, path)
     _commit(writer, path, note, None, conflicts)
 
 

@@ -13,7 +13,8 @@ from pyspark.sql import types as T
 
 from ..errors import did_you_mean
 from ..faults import crash_point
-from ..lake.log import is_table, property_of
+from ..lake.log import property_of
+from ..lake.opening import is_table
 from ..lake.storage import for_sql
 from ..lake.tables import committing, read_path
 from .difference import Difference, MergeResult, commit

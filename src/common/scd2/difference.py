@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, DataFrameWriterV2, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from ..lake.log import is_table
+from ..lake.opening import is_table
 from ..lake.storage import for_sql
 from ..lake.tables import append_path, committing, delta_table, read_path
 from .shape import PROPERTY, UNDECLARED, Declared, Shape, as_dict, same, taken

@@ -17,7 +17,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from ..lake.log import commits_of, is_table, schema_of, version_of
+from ..lake.log import commits_of, schema_of, version_of
+from ..lake.opening import is_table
 from ..lake.small import append_arrow_path, read_small_path
 from ..lake.tables import append_path, committing, read_path
 from .difference import as_declared

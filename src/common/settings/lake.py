@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from ..receivers import LineageSettings, Notifications, Secret
+from ..errors import ConfigurationError
+from ..receivers import LineageSettings, Notifications, Secret, from_environment
 from ..retention import Retention
 from .base import Settings
 
@@ -83,6 +84,35 @@ class PostgresSettings(Server):
     nightly: bool = False
 
 
+class StoreSettings(Settings):
+    """The object store of a lake or a landing zone at s3a://bucket/path; keys that are not set are those Amazon's clients find."""
+
+    endpoint: str = Field(default="${AWS_ENDPOINT_URL}", pattern=r"^(|https?://[A-Za-z0-9.-]+(:[0-9]+)?/?|\$\{[A-Z][A-Z0-9_]*\})$")
+    region: str = Field(default="${AWS_REGION}", pattern=r"^([a-z0-9-]+|\$\{[A-Z][A-Z0-9_]*\})$")
+    access_key: Secret = "${AWS_ACCESS_KEY_ID}"
+    secret_key: Secret = "${AWS_SECRET_ACCESS_KEY}"
+    session_token: Secret = "${AWS_SESSION_TOKEN}"
+    path_style: bool = True
+    attempts: int = Field(default=6, ge=1, le=20)
+    timeout_seconds: float = Field(default=30, ge=1)
+    lease_seconds: float = Field(default=60, ge=1)
+    skew_seconds: float = Field(default=10, ge=0)
+
+    def resolved(self) -> dict[str, Any]:
+        """Return what the store is told, with what the environment holds.
+
+        Raises:
+            ConfigurationError: it has one key without the other.
+        """
+        told = {name: from_environment(said) if isinstance(said, str) else said for name, said in self.model_dump().items()}
+        if bool(told["access_key"]) != bool(told["secret_key"]):
+            lacking = self.access_key if told["secret_key"] else self.secret_key
+            raise ConfigurationError(
+                f"conf/lake.yaml: storage: {lacking[2:-1]} is not set in the environment, its other half is; set both, or none"
+            )
+        return told | {"region": told["region"] or "us-east-1", "endpoint": told["endpoint"].rstrip("/")}
+
+
 class CommitConflicts(Settings):
     """How often a write that loses against another commit is done again, with a fresh read."""
 
@@ -109,3 +139,6 @@ class LakeSettings(Settings):
     postgres: PostgresSettings = PostgresSettings()
     databases: dict[str, Server] = Field(default_factory=dict)
     """The databases that sources of conf/bronze.yaml are asked of, by name."""
+
+
+    storage: StoreSettings = StoreSettings()
