@@ -16,7 +16,7 @@ ANSWERS = (
     "silver.users", "silver.support_tickets", "silver.usage_events", "quarantine.usage_events", "speed.usage_increments",
     "gold.usage_daily", "gold.org_daily_usage_by_service", "gold.tickets_by_org_date", "gold.user_activity", "serving.org_daily_usage",
 )  # fmt: skip
-APART = {"load_id", "run_id", "_ingested_at", "quarantined_at", "resolved_at", "speed_events"}
+APART = {"load_id", "run_id", "_run_id", "_ingested_at", "quarantined_at", "resolved_at", "speed_events"}
 
 
 def run(config: Config, *arguments: str) -> int:

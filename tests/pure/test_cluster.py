@@ -94,6 +94,14 @@ def test_the_examples_in_the_code_are_so() -> None:
     assert [doctest.testmod(module).failed for module in (cluster, launch)] == [0, 0]
 
 
+def test_every_command_that_starts_spark_can_be_told_where() -> None:
+    texts = {room: {file.stem: file.read_text() for file in (ROOT / "src" / room).glob("*.py")} for room in ("cli", "runs")}
+    starters = [f"runs.{name} import" for name, text in texts["runs"].items() if "Sessions(" in text] + ["common.session import"]
+    starting = {name: text for name, text in texts["cli"].items() if any(one in text for one in starters)}
+    assert {"batch", "stream", "maintain", "erase", "quarantine", "lineage"} < starting.keys()
+    assert {name for name, text in starting.items() if "spark=True" not in text} == {"main"}
+
+
 def test_yarn_needs_the_folder_that_says_where_it_is() -> None:
     with pytest.raises(ConfigurationError, match="set HADOOP_CONF_DIR"):
         told("yarn")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from cloudlake.common.config import load_config
+from cloudlake.common.project import packed_code
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,6 +34,12 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return packed
 
 
+@pytest.fixture(scope="module")
+def sent() -> Path:
+    """What a driver sends to executors: put first on a driver's path, as `spark-submit --py-files` does, it has to run too."""
+    return packed_code()
+
+
 def run(archive: Path, folder: Path, code: str) -> str:
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("CLOUDLAKE_", "PYTHON", "SPARK_CONF"))}
     # The editable install would win over the archive: its finder comes before the path.
@@ -44,11 +51,16 @@ def run(archive: Path, folder: Path, code: str) -> str:
     return done.stdout
 
 
-def test_the_command_line_and_the_declarations_are_found_in_a_zip(archive: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("packed", ["archive", "sent"])
+def test_the_command_line_and_the_declarations_are_found_in_a_zip(
+    packed: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    archive: Path = request.getfixturevalue(packed)
     code = """
 import json, cloudlake
 from cloudlake.cli import main
 from cloudlake.common.config import load_config
+from cloudlake.common.project import packed_code
 from cloudlake.batch.gold_refresh import note_of
 config = load_config()
 note = note_of(config, config.registry["gold.usage_daily"], {"silver.usage_events": 1})
