@@ -20,7 +20,7 @@ EXAMPLES = """examples:
 def register(commands: Commands[Parser]) -> None:
     """Add the command."""
     parser = add_command(
-        commands, "backfill", "Make a span of dates of a table anew, and what depends on it.", EXAMPLES
+        commands, "backfill", "Make a span of dates of a table anew, and what depends on it.", EXAMPLES, spark=True
     )
     parser.add_argument("--table", metavar="T", required=True, help="a table of silver or gold")
     parser.add_argument("--from", dest="first", type=day, metavar="DATE", required=True, help="the first date")
