@@ -19,6 +19,7 @@ LOOPBACK = "127.0.0.1"
 EVERYWHERE = (
     "spark.sql.catalogImplementation",
     "spark.sql.catalog.spark_catalog",
+    "spark.delta.logStore.s3a.impl",
     "spark.sql.session.timeZone",
     "spark.sql.ansi.enabled",
     "spark.sql.parquet.outputTimestampType",
