@@ -97,6 +97,13 @@ def _of_the_clock(config: Config, now: datetime) -> Iterator[Finding]:
 
 
 def _of_secrets(config: Config) -> Iterator[Finding]:
+    asked = {table.database for table in config.registry.tables.values() if table.database}
+    for name in sorted(asked & config.settings.databases.keys()):
+        found = SECRET.fullmatch(config.settings.databases[name].dsn)
+        if found and not os.environ.get(found[1]):
+            what = f"the environment variable {found[1]} is not set here"
+            means = "Sources of this database can't be asked where it is not set; what they said before stays"
+            yield Finding("secret", f"databases.{name}", what, means, f"export {found[1]}=…")
     for name, target in sorted(config.settings.notifications.targets.items()):
         texts = [*target.model_dump().values(), *getattr(target, "headers", {}).values()]
         named = {found[1] for text in texts if isinstance(text, str) and (found := SECRET.fullmatch(text))}

@@ -25,7 +25,10 @@ from cloudlake.cli.main import main
 from cloudlake.common.config import Config, load_config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
 from cloudlake.common.lake.books import Finding
+from cloudlake.common.postgres import redacted
 from cloudlake.common.steps import StepResult
+from cloudlake.upkeep import traces
+from cloudlake.upkeep.machine import machine_findings
 from postgres_server import PASSWORD, Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,6 +149,8 @@ def test_yesterday_is_asked_by_default_the_same_again_is_nothing_and_a_correctio
     assert {row["_snapshot_at"] for row in crm.rows()} == {datetime(2025, 8, 31, tzinfo=UTC)}
     assert {row["_source_file"] for row in crm.rows()} == {"2025-08-31/users.extract-1.json"}
     before = crm.landed()
+    person = traces.pattern_of(["a@b.example"])
+    assert [path for path in before if traces.holds(crm.config.landing / path, person)] == before[-1:], "who erases a person is told where it lies"
     crm.write("CREATE TABLE other AS SELECT * FROM users ORDER BY user_id DESC;\nDROP TABLE users;\nALTER TABLE other RENAME TO users")
     again = crm.users(1)
     assert again.skipped and not again.fault and crm.landed() == before, "the order of rows is no content"
@@ -238,7 +243,7 @@ def test_a_new_column_widens_the_table_and_a_missing_one_is_told(crm: Crm) -> No
 
 FAULTS: dict[str, tuple[str, str]] = {
     "time": ("SELECT *, pg_sleep(5) FROM users", "canceling statement due to statement timeout; raise statement_seconds"),
-    "gone": ("SELECT i::text AS user_id, CASE WHEN i = 200000 THEN pg_terminate_backend(pg_backend_pid()) END AS x FROM generate_series(1, 400000) i", "terminating connection"),
+    "gone": ("SELECT i::text AS user_id, repeat('x', 500) AS role, CASE WHEN i = 60000 THEN pg_terminate_backend(pg_backend_pid()) END AS x FROM generate_series(1, 90000) i", "terminating connection"),
     "value": ("SELECT user_id, (email || user_id)::int AS x FROM users", 'invalid input syntax for type integer: "***"'),
     "right": ("SELECT * FROM pg_authid", "key column missing"),
     "write": ("WITH gone AS (DELETE FROM users RETURNING *) SELECT * FROM gone", "mended, there or in the query of users in conf/bronze.yaml"),
@@ -249,6 +254,7 @@ FAULTS: dict[str, tuple[str, str]] = {
 @pytest.mark.parametrize("kind", FAULTS)
 def test_what_fails_is_told_with_its_remedy_nothing_of_it_is_kept_and_other_sources_go_on(crm: Crm, kind: str) -> None:
     query, told = FAULTS[kind]
+    crm.patch.setattr(extracts, "PART_BYTES", 1)  # what came before the fault is written by then
     crm.declare(users={"database": "crm", "query": query}, resources={"database": "crm", "query": "SELECT * FROM resources"})
     done = crm.ingest("users", "resources")
     assert told in str(done["users"]) and "a@b.example" not in str(done["users"])
@@ -272,8 +278,10 @@ def test_no_secret_is_told_wherever_the_server_is_and_the_lake_goes_on_with_what
         assert told in result.fault and result.rows_out == 0, (told, result.fault)
         _, out, err = crm.command(capsys, "landing", "check", "--business-date", "2025-08-31")
         said += [result.fault, result.message, out, err]
+    assert {one.where for one in machine_findings(crm.config, datetime.now(UTC)) if one.kind == "secret"} == {"databases.crm"}
     crm.patch.setenv("CRM_DSN", f"postgresql://cloudlake@127.0.0.1:{crm.server.port}/{crm.name}")
     crm.patch.setenv("PGPASSWORD", secret)
+    assert redacted(f"it was {secret}", "") == "it was ***"
     said.append(crm.users(2).fault)
     assert "password authentication failed" in said[-1]
     crm.patch.setenv("PGPASSWORD", PASSWORD)
