@@ -20,11 +20,11 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def resident_gib(pid: int) -> float:
-    """Return the GiB that a process and its descendants have in memory."""
+    """Return the GiB that a process and its descendants have in memory; what they share is counted once."""
     total = 0
     for member in family(pid):
         try:
-            total += member.memory_info().rss
+            total += member.memory_full_info().pss
         except psutil.Error:
             continue
     return total / 2**30
