@@ -5,9 +5,8 @@ set -uo pipefail
 cd -- "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null || exit 2
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then export LC_ALL=C.UTF-8; fi  # cron has none, and names have letters
 if [ ! -x .venv/bin/python ]; then scripts/setup_environment.sh || exit; fi
-settings=$(.venv/bin/python scripts/settings.py) || exit 2
+settings=$(.venv/bin/python scripts/settings.py --for-a-run) || exit 2
 eval "$settings"
-logs=$lake/logs
 mkdir -p "$logs" || exit 2
 log=$logs/nightly-$(date -u +%Y%m%dT%H%M%SZ).log
 exec 9>"$logs/.nightly.lock"
@@ -17,9 +16,9 @@ if ! flock -n 9; then
 fi
 {
   echo "$(date -u +%FT%TZ) nightly run begins"
-  free_kb=$(df -Pk "$lake" | awk 'NR == 2 {print $(NF - 2)}')
+  free_kb=$(df -Pk "${lake:-$logs}" | awk 'NR == 2 {print $(NF - 2)}')
   if [ "$free_kb" -lt 1048576 ]; then
-    echo "error: less than 1 GiB is free for $lake ($free_kb KiB); free space and run scripts/nightly.sh"
+    echo "error: less than 1 GiB is free for ${lake:-$logs} ($free_kb KiB); free space and run scripts/nightly.sh"
     exit 1
   fi
   scripts/setup_environment.sh && scripts/run_batch_pipeline.sh "$@"

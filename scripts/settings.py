@@ -1,8 +1,10 @@
 """The settings that shell scripts need, as assignments for `eval`: the lake's folder and the nightly run.
 
-usage: scripts/settings.py    (CLOUDLAKE_CONF and CLOUDLAKE_LAKE count, as with every command)
+usage: scripts/settings.py [--for-a-run]    (CLOUDLAKE_CONF and CLOUDLAKE_LAKE count, as with every command)
 
-Reads conf/lake.yaml alone, in a tenth of the time that all of conf/ takes; the run itself checks the rest.
+Reads conf/lake.yaml alone, in a tenth of the time that all of conf/ takes; the run itself checks the rest. A lake in an object
+store has no folder: `lake` is empty then, and `logs` lies in the project. With --for-a-run a new lake is put where one of its
+name can lie, as the run itself would, before anything is written into its folder.
 """
 
 import os
@@ -15,6 +17,23 @@ import yaml
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def _folder(address: str) -> str:
+    """Return the lake's folder; "" where it has none."""
+    if "--for-a-run" not in sys.argv and "://" not in address:
+        return str(Path(address).resolve())
+    from cloudlake.common.errors import ConfigurationError
+    from cloudlake.common.lake.storage import placed, root_at
+    from cloudlake.common.lake.stores import is_remote
+
+    try:
+        root = root_at(address, "--lake")
+    except ConfigurationError as error:
+        sys.exit(f"error: {error}")
+    if is_remote(root):
+        return ""
+    return str(placed(root) if "--for-a-run" in sys.argv else root)
+
+
 def main() -> str:
     """Return the assignments.
 
@@ -25,9 +44,10 @@ def main() -> str:
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
         schedule, paths = content["schedule"], content["paths"]
-        lake = Path(os.environ.get("CLOUDLAKE_LAKE") or ROOT / str(paths["lake"])).resolve()
+        lake = _folder(os.environ.get("CLOUDLAKE_LAKE") or str(ROOT / str(paths["lake"])))
         found = {
-            "lake": str(lake),
+            "lake": lake,
+            "logs": f"{lake}/logs" if lake else str(ROOT / "logs"),
             "nightly": str(schedule["nightly"]),
         }
     except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:

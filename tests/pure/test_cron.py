@@ -49,9 +49,9 @@ def cron(tmp_path: Path) -> Cron:
     return found
 
 
-def test_installing_twice_leaves_one_entry_and_every_other_one(cron: Cron) -> None:
+def test_installing_twice_leaves_one_entry_of_each_and_every_other_one(cron: Cron) -> None:
     assert cron.call("install").returncode == 0
-    assert cron.call("install", "--at", "30 3 * * 1-5", "--lake", "/data/my lake").returncode == 0
+    assert cron.call("install", "--at", "30 3 * * 1-5", "--lake", "/data/my lake", "--check", "never").returncode == 0
     found = cron.entries()
     assert found[0] == OTHER and len(found) == 2
     assert found[1].startswith("30 3 * * 1-5 CLOUDLAKE_LAKE=/data/my\\ lake ") and "scripts/nightly.sh" in found[1]
@@ -61,9 +61,36 @@ def test_installing_twice_leaves_one_entry_and_every_other_one(cron: Cron) -> No
     assert "not installed" in cron.call("status").stdout
 
 
+def test_what_is_overdue_is_looked_for_from_cron_too(cron: Cron, tmp_path: Path) -> None:
+    assert cron.call("install", "--lake", str(tmp_path / "no lake")).returncode == 0
+    assert cron.call("install", "--lake", str(tmp_path / "no lake")).returncode == 0
+    _, nightly, check = cron.entries()
+    assert "nightly.sh" in nightly and check.startswith("*/15 * * * * CLOUDLAKE_LAKE=")
+    told = subprocess.run(["/bin/sh", "-c", check.split(" ", 5)[5]], capture_output=True, text=True, check=False, env={"PATH": "/usr/bin:/bin"})
+    assert told.returncode == 1 and told.stdout == "", "a lake that never ran is not fresh"
+    assert cron.call("install", "--check=0 * * * *").returncode == 0 and cron.entries()[2].startswith("0 * * * * ")
+    assert cron.call("uninstall").returncode == 0 and cron.entries() == [OTHER]
+
+
+def test_an_address_in_an_object_store_reaches_the_nightly_run_as_it_is(cron: Cron) -> None:
+    assert cron.call("install", "--lake", "s3a://bucket/lake").returncode == 0
+    assert "CLOUDLAKE_LAKE=s3a://bucket/lake " in cron.entries()[1]
+    assert "no nightly run has been logged" in cron.call("status", CLOUDLAKE_LAKE="s3a://bucket/lake").stdout
+
+
+def test_a_new_lake_gets_its_place_before_the_night_writes_its_log_there(tmp_path: Path) -> None:
+    odd = tmp_path / "a #1 lake"
+    env = {**os.environ, "CLOUDLAKE_LAKE": str(odd), "CLOUDLAKE_LANDING": str(tmp_path / "no landing")}
+    ran = subprocess.run([str(ROOT / "scripts" / "nightly.sh")], env=env, capture_output=True, text=True, check=False)
+    (log,) = odd.glob("logs/nightly-*.log")
+    assert odd.is_symlink() and ran.returncode == 2 and "there is no such landing folder" in log.read_text(), log.read_text()
+
+
 def test_a_schedule_that_is_none_is_refused(cron: Cron) -> None:
     refused = cron.call("install", "--at", "every night")
     assert refused.returncode == 2 and "is not five fields" in refused.stderr
+    refused = cron.call("install", "--check", "sometimes")
+    assert refused.returncode == 2 and "nor never" in refused.stderr
     assert cron.entries() == [OTHER]
 
 
@@ -71,7 +98,7 @@ def test_folders_reach_the_nightly_run_as_they_are_named(cron: Cron, tmp_path: P
     odd = tmp_path / "data {p} #1 50% ü 'q' $HOME;x"
     odd.mkdir()
     assert cron.call("install", "--lake", str(odd), "--landing", str(odd / "in *?"), LC_ALL="C").returncode == 0
-    _, entry = cron.entries()
+    _, entry, _ = cron.entries()
     command = entry.split(" ", 5)[5]
     assert "%" not in command.replace("\\%", ""), "cron ends a command at a % without a backslash"
     # What cron hands to sh, with a program that tells its settings in the place of the run.
@@ -110,7 +137,7 @@ def test_a_crontab_that_cannot_be_read_is_left_alone_and_none_is_an_empty_one(cr
     refused = cron.call("install", CRONTAB_BROKEN="yes")
     assert refused.returncode == 2 and "left alone" in refused.stderr and cron.entries() == [OTHER]
     cron.table.unlink()
-    assert cron.call("install").returncode == 0 and len(cron.entries()) == 1
+    assert cron.call("install").returncode == 0 and len(cron.entries()) == 2
 
 
 def test_the_schedule_the_lake_and_how_long_logs_are_kept_come_from_the_named_conf(cron: Cron, tmp_path: Path) -> None:
