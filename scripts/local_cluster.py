@@ -14,6 +14,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,6 +31,7 @@ from cloudlake.common import java
 
 ROOT = Path(__file__).resolve().parents[1]
 SPARK_CLASS = Path(str(pyspark.__file__)).parent / "bin" / "spark-class"
+FOLDER = ROOT / "build" / "cluster"
 HOST = "127.0.0.1"
 START_SECONDS, STOP_SECONDS = 120.0, 20.0
 DAEMON_MEMORY = "256m"
@@ -208,7 +210,8 @@ def start(cluster: Cluster, options: argparse.Namespace) -> int:
     url = cluster.start(options.cores, options.memory)
     print(f"{url} {'ran already' if ran else 'runs'}, with {len(cluster.workers)} workers")
     print(f"try it:  scripts/run_batch_pipeline.sh --master {url}")
-    print("end it:  scripts/local_cluster.sh stop")
+    named = f" --dir {shlex.quote(str(options.dir))}" if options.dir != FOLDER else ""
+    print(f"end it:  scripts/local_cluster.sh stop{named}")
     return 0
 
 
@@ -238,7 +241,7 @@ def main() -> int:
     )
     verbs = {"start": start, "stop": stop, "status": status}
     parser.add_argument("verb", choices=verbs)
-    parser.add_argument("--dir", type=Path, default=ROOT / "build" / "cluster", metavar="DIR", help="default build/cluster")
+    parser.add_argument("--dir", type=Path, default=FOLDER, metavar="DIR", help="default build/cluster")
     parser.add_argument("--workers", type=int, default=2, metavar="N", help="default 2")
     parser.add_argument("--cores", type=int, default=1, metavar="N", help="that each worker offers; default 1")
     parser.add_argument("--memory", default="2g", metavar="SIZE", help="that each worker offers; default 2g")
