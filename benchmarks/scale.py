@@ -190,10 +190,11 @@ def show(sizes: list[dict[str, Any]]) -> None:
     table("Runs", ["events", "run", "seconds", "CPU s", "CPU µs an event", "driver's Java, GiB", "its Python", "executors",
                    "all"], rows)  # fmt: skip
     names = sorted({name for size in sizes for name in size["steps"]})
-    for kind in ("steps", "steps of the day"):
-        rows = [[name, *(f"{size.get(kind, {}).get(name, 0):,.1f}" for size in sizes)] for name in names]
-        table(f"Seconds by kind of step ({'first batch' if kind == 'steps' else 'one more day'})",
-              ["", *(f"{size['events']:,}" for size in sizes)], rows)  # fmt: skip
+    for kind, what in (("steps", "first batch"), ("steps of the day", "one more day")):
+        having = [size for size in sizes if kind in size]
+        rows = [[name, *(f"{size[kind].get(name, 0):,.1f}" for size in having)] for name in names]
+        if having:
+            table(f"Seconds by kind of step, {what}", ["", *(f"{size['events']:,}" for size in having)], rows)
     rows = [["landing", *(f"{size['landing MB']:,.1f} MB" for size in sizes)]]
     for layer in LAYERS:
         found = [size["lake"][layer] for size in sizes]
