@@ -55,7 +55,7 @@ class Peaks:
             for member in family(pid):
                 with contextlib.suppress(psutil.Error):
                     name = "executors" if pid in workers else "java" if member.name() == "java" else "python"
-                    size = member.memory_info().rss / 2**30
+                    size = member.memory_full_info().pss / 2**30  # what processes share is counted once
                     now[name] += size
                     now["all"] += size
                     times = member.cpu_times()
