@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import traceback
 from argparse import Namespace
@@ -55,6 +56,7 @@ def register(commands: Commands[Parser]) -> None:
         "--full-reload", action="store_true", help="rebuild what comes from CSV files, and gold, from bronze"
     )
     batch.add_argument("--dry-run", action="store_true", help="say what a run would do, and do nothing")
+    batch.add_argument("--json", action="store_true", help="with --dry-run: as JSON")
     batch.add_argument(
         "--continue-on-failure", action="store_true", help="go on with what does not need the failed step"
     )
@@ -80,6 +82,12 @@ def run(config: Config, arguments: Namespace) -> int:
         parallel=arguments.parallel or config.settings.parallel,
         master=arguments.master,
     )
+    if arguments.json and not arguments.dry_run:
+        raise ConfigurationError("--json: it says what a run would do; give it together with --dry-run")
+    if arguments.dry_run and arguments.json:
+        planned = [{"step": step, "plan": plan} for step, plan in plan_batch(config, options)]
+        print(json.dumps(planned, indent=2))
+        return 0
     if arguments.dry_run:
         print("A run would do this; nothing has been written.")
         for step, plan in plan_batch(config, options):

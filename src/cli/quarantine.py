@@ -60,6 +60,7 @@ def register(commands: Commands[Parser]) -> None:
     listing.set_defaults(run=_list)
     shown = add_command(verbs, "show", "One refused row, whole.", within=True)
     shown.add_argument("id", metavar="ID", help="its id, or the beginning of it")
+    shown.add_argument("--json", action="store_true", help="as JSON")
     shown.set_defaults(run=_show)
     again.add_argument("ids", nargs="*", metavar="ID")
     again.add_argument(
@@ -74,65 +75,63 @@ def register(commands: Commands[Parser]) -> None:
 
 def _list(config: Config, arguments: Namespace) -> int:
     """Print the refused rows, those that wait first; the payload of tables with personal data is left to `show`."""
-    from ..runs.reentry import quarantine_tables, refused_rows
+    from ..runs.reentry import overview, quarantine_tables, refused_rows
     from .tables import grid, print_grids
 
-    reason, status = arguments.reason, arguments.status
-    rows = [
-        row
-        for row in refused_rows(config, quarantine_tables(config, arguments.table))
-        if (reason is None or reason in row["reasons"]) and status in (None, row["status"])
-    ]
+    reason, status, tables = arguments.reason, arguments.status, quarantine_tables(config, arguments.table)
     if arguments.json:
+        rows = [row for row in refused_rows(config, tables, status) if reason is None or reason in row["reasons"]]
         print(json.dumps([_without_personal(config, row) for row in rows], indent=2, default=str))
         return 0
-    counts = Counter((row["table"], name, row["status"]) for row in rows for name in row["reasons"])
+    found = overview(config, tables, status=status, reason=reason, shown=SHOWN)
     summary = grid("Refused, by reason", "table", "reason", "status", "rows")
-    for (name, why, state), count in sorted(counts.items(), key=lambda item: (item[0][0], -item[1])):
+    for (name, why, state), count in sorted(found.counts.items(), key=lambda item: (item[0][0], -item[1], item[0])):
         summary.add_row(name.partition(".")[2], why, state, f"{count:,}")
     shown = grid("Rows", "id", "table", "reasons", "status", "refused at", "from")
-    for row in rows[:SHOWN]:
+    for row in found.first:
         name = row["table"].partition(".")[2]
         when = f"{row['quarantined_at']:%Y-%m-%d %H:%M:%S}"
         shown.add_row(
             row["quarantine_id"][:12], name, ", ".join(row["reasons"]), row["status"], when, row["_source_file"]
         )
     print_grids(summary, shown)
-    if len(rows) > SHOWN:
-        print(f"{len(rows) - SHOWN:,} more; --table, --reason and --status narrow it down, --json lists them all")
+    if found.rows > SHOWN:
+        print(f"{found.rows - SHOWN:,} more; --table, --reason and --status narrow it down, --json lists them all")
     return 0
 
 
 def _show(config: Config, arguments: Namespace) -> int:
     """Print one refused row with everything that is known of it, its payload included."""
-    from ..runs.reentry import named_rows, quarantine_tables, refused_rows
+    from ..runs.reentry import named_rows, quarantine_tables
     from .tables import console
 
-    row = named_rows(refused_rows(config, quarantine_tables(config)), [arguments.id])[0]
+    row = named_rows(config, quarantine_tables(config), [arguments.id])[arguments.id]
     silver = config.registry[row["table"]]
+    said = {name: silver.rules[name].description if name in silver.rules else "" for name in row["reasons"]}
+    notes = [commit.note for commit in config.lake.commits(f"quarantine.{silver.short_name}")]
+    out_by = [note for note in notes if row["quarantine_id"] in note.get("discarded", [])]
+    errors = [why for note in notes if (why := note.get("step_failed", {}).get(row["quarantine_id"]))]
+    if arguments.json:
+        known = {name: row[name] for name in KNOWN_OF_A_ROW} | {"reasons": row["reasons"], "rules": said, "errors": errors}
+        known["discarded"] = [{"by": note["by"], "reason": note["reason"]} for note in out_by]
+        print(json.dumps(known | {"payload": row["payload"]}, indent=2, default=str))
+        return 0
+    lines = [f"{name:15} {row[name]}" for name in KNOWN_OF_A_ROW if row[name] is not None]
+    lines += [f"{'reason':15} {name}{': ' + told if told else ''}" for name, told in said.items()]
+    lines += [f"{'discarded by':15} {note['by']}: {note['reason']}" for note in out_by]
+    lines += [f"{'error':15} {why}" for why in errors]
     out = console(wide=False)
-    for name in KNOWN_OF_A_ROW:
-        if row[name] is not None:
-            out.print(f"{name:15} {row[name]}", highlight=False, markup=False)
-    for reason in row["reasons"]:
-        rule = silver.rules.get(reason)
-        out.print(f"{'reason':15} {reason}{': ' + rule.description if rule else ''}", highlight=False, markup=False)
-    for commit in config.lake.commits(f"quarantine.{silver.short_name}"):
-        if row["quarantine_id"] in commit.note.get("discarded", []):
-            out.print(
-                f"{'discarded by':15} {commit.note['by']}: {commit.note['reason']}", highlight=False, markup=False
-            )
-        if why := commit.note.get("step_failed", {}).get(row["quarantine_id"]):
-            out.print(f"{'error':15} {why}", highlight=False, markup=False)
-    out.print(row["payload"], highlight=False, markup=False)
+    for line in [*lines, row["payload"]]:
+        out.print(line, highlight=False, markup=False)
     return 0
 
 
 def _discard(config: Config, arguments: Namespace) -> int:
     """Keep rows out for good."""
-    from ..runs.reentry import discard, named_rows, quarantine_tables, refused_rows
+    from ..runs.reentry import discard, named_rows, quarantine_tables
 
-    chosen = named_rows(refused_rows(config, quarantine_tables(config)), arguments.ids)
+    named = named_rows(config, quarantine_tables(config), arguments.ids)
+    chosen = list({row["quarantine_id"]: row for row in named.values()}.values())
     for table, count in discard(config, chosen, arguments.reason).items():
         print(f"{table.partition('.')[2]}: {count} row(s) discarded; they never enter, also where they land again")
     return 0
@@ -153,9 +152,11 @@ def _replay(config: Config, arguments: Namespace) -> int:
         raise ConfigurationError("--file names the rows it corrects itself; leave the ids out")
     if not (arguments.ids or arguments.table or arguments.reason or arguments.file):
         raise ConfigurationError("say what to replay: ids, --table, --reason, or --file with corrected rows")
-    rows = refused_rows(config, quarantine_tables(config, arguments.table))
+    tables = quarantine_tables(config, arguments.table)
     given = read_corrected(Path(arguments.file)) if arguments.file else dict.fromkeys(arguments.ids)
-    named = {named_rows(rows, [one])[0]["quarantine_id"]: content for one, content in given.items()}
+    meant = named_rows(config, tables, list(given))
+    named = {meant[one]["quarantine_id"]: content for one, content in given.items()}
+    rows = list({row["quarantine_id"]: row for row in meant.values()}.values()) or refused_rows(config, tables, "open")
     waiting = _waiting([row for row in rows if arguments.reason in (None, *row["reasons"])], named)
     if not waiting:
         print("nothing to replay")

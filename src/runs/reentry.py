@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import getpass
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..batch.silver import corrections
@@ -13,6 +14,7 @@ from ..common.clock import new_run_id, now_utc
 from ..common.config import Config
 from ..common.contracts.table import Table, fold
 from ..common.errors import ConfigurationError, did_you_mean
+from ..common.lake.duck import connected
 from ..common.lake.locks import process_lock
 from ..common.names import EVENTS
 from ..common.publication import published
@@ -153,22 +155,80 @@ def quarantine_tables(config: Config, name: str | None = None) -> list[Table]:
     return found
 
 
-def refused_rows(config: Config, tables: Sequence[Table]) -> list[Row]:
+@dataclass
+class Overview:
+    """The refused rows at a glance."""
+
+    counts: Counter[tuple[str, str, str]] = field(default_factory=Counter)
+    """By silver table, reason and status; a row counts for each reason it has."""
+    rows: int = 0
+    first: list[Row] = field(default_factory=list)
+    """Some of them, those that wait first, without what was refused."""
+
+
+def overview(
+    config: Config, tables: Sequence[Table], *, status: str | None, reason: str | None, shown: int
+) -> Overview:
+    """Count refused rows and return the first of them; what was refused, which is the most of such a table, is not read.
+
+    Args:
+        config: the lake.
+        tables: quarantine tables.
+        status: only rows of this status.
+        reason: only rows refused for this reason, whatever else they were refused for.
+        shown: how many rows are returned.
+    """
+    found = Overview()
+    for table in tables:
+        if not config.lake.exists(table.name):
+            continue
+        name = f"silver.{table.short_name}"
+        with connected(refused=config.lake.dataset(table.name)) as connection:
+            connection.execute(_CHOSEN, {"status": status, "reason": reason})
+            found.rows += connection.sql("FROM chosen").count("*").fetchall()[0][0]
+            for why, state, count in connection.sql(_COUNTED).fetchall():
+                found.counts[name, why, state] += count
+            first = connection.sql(f"FROM chosen ORDER BY {_ORDER} LIMIT {shown}").to_arrow_table().to_pylist()
+        found.first += [{"table": name, **row} for row in first]
+    found.first = sorted(found.first, key=_order)[:shown]
+    return found
+
+
+_FEW = 3
+"""So many ids are looked up one by one; for more, the tables are read once."""
+_CHOSEN = """CREATE TEMP TABLE chosen AS
+SELECT quarantine_id, reasons, status, quarantined_at, _source_file FROM refused
+WHERE ($status IS NULL OR status || '' = $status) AND ($reason IS NULL OR list_contains(reasons, $reason))"""
+"""A bare comparison is handed to Arrow's scan, which has none for texts that delta-rs has written."""
+_COUNTED = "SELECT why, status, count(*) FROM (SELECT unnest(reasons) AS why, status FROM chosen) GROUP BY ALL"
+_ORDER = f"status <> '{quarantine.OPEN}', quarantined_at, quarantine_id"
+
+
+def _order(row: Row) -> tuple[Any, ...]:
+    return row["status"] != quarantine.OPEN, row["quarantined_at"], row["quarantine_id"]
+
+
+def refused_rows(config: Config, tables: Sequence[Table], status: str | None = None) -> list[Row]:
     """Return refused rows with `table`, the silver table that refused them; open ones first, then by time."""
-    rows = [{"table": f"silver.{t.short_name}", **row} for t in tables for row in config.lake.rows(t.name)]
-    return sorted(rows, key=lambda row: (row["status"] != quarantine.OPEN, row["quarantined_at"], row["quarantine_id"]))
+    filters = [("status", "=", status)] if status else None
+    rows = [{"table": f"silver.{t.short_name}", **r} for t in tables for r in config.lake.rows(t.name, filters=filters)]
+    return sorted(rows, key=_order)
 
 
-def named_rows(rows: Sequence[Row], ids: Sequence[str]) -> list[Row]:
-    """Return the rows that ids name; the beginning of an id is enough where it is unique.
+def named_rows(config: Config, tables: Sequence[Table], ids: Sequence[str]) -> dict[str, Row]:
+    """Return the rows that ids name, by the ids as they are given; the beginning of one is enough where it is unique.
+
+    Where few are named, only those parts of the files are read in which they can be.
 
     Raises:
         ConfigurationError: an id names none, or more than one.
     """
-    whole = {row["quarantine_id"]: row for row in rows}
-    found = []
+    held = refused_rows(config, tables) if len(ids) > _FEW else None
+    found: dict[str, Row] = {}
     for one in ids:
-        fitting = [whole[one]] if one in whole else [row for row in rows if row["quarantine_id"].startswith(one)]
+        rows = _beginning(config, tables, one) if held is None else held
+        fitting = [row for row in rows if row["quarantine_id"].startswith(one)]
+        fitting = [row for row in fitting if row["quarantine_id"] == one] or fitting
         if len(fitting) != 1:
             what = (
                 "no refused row has that id"
@@ -176,5 +236,12 @@ def named_rows(rows: Sequence[Row], ids: Sequence[str]) -> list[Row]:
                 else f"{len(fitting)} refused rows begin so; write more of it"
             )
             raise ConfigurationError(f"{one}: {what}; cloudlake quarantine list shows them")
-        found += [row for row in fitting if row not in found]
+        found[one] = fitting[0]
     return found
+
+
+def _beginning(config: Config, tables: Sequence[Table], text: str) -> list[Row]:
+    filters = [("quarantine_id", ">=", text), ("quarantine_id", "<", f"{text}\U0010ffff")]
+    return [
+        {"table": f"silver.{t.short_name}", **row} for t in tables for row in config.lake.rows(t.name, filters=filters)
+    ]

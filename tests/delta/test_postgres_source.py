@@ -320,6 +320,10 @@ def test_dates_are_bounded_and_a_run_says_what_it_would_ask(crm: Crm, capsys: py
     assert code == 2 and "--business-date 1980-01-01: a business date lies between" in err
     code, out, _ = crm.command(capsys, "batch", "--dry-run", "--jobs", "bronze.users", "--business-date", "2025-08-31")
     assert code == 0 and "asks database crm for 2025-08-31" in out and crm.landed() == []
+    code, out, _ = crm.command(capsys, "batch", "--dry-run", "--json", "--jobs", "bronze.users", "--business-date", "2025-08-31")
+    (step,) = json.loads(out)
+    assert (code, step["step"]) == (0, "bronze.users") and step["plan"].startswith("asks database crm for 2025-08-31")
+    assert crm.command(capsys, "batch", "--json", "--jobs", "bronze.users")[0] == 2
 
 
 def test_bronze_comes_back_from_the_extracts_and_a_changed_one_is_refused(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:

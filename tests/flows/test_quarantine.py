@@ -147,6 +147,15 @@ def test_of_two_rows_that_contradict_each_other_one_enters_when_the_other_is_dis
     assert main(["quarantine", "show", wrong["quarantine_id"], *where]) == 0
     shown = capsys.readouterr().out
     assert "conflicting_rows" in shown and "typed twice" in shown and "2025-07-02" in shown
+    assert main(["quarantine", "show", wrong["quarantine_id"][:9], "--json", *where]) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["quarantine_id"] == wrong["quarantine_id"] and told["payload"] == wrong["payload"] and told["status"] == "discarded"
+    assert told["discarded"][0]["reason"] == "typed twice" and told["reasons"] == wrong["reasons"] == list(told["rules"])
+    assert main(["quarantine", "list", "--table", "support_tickets", "--reason", "conflicting_rows", *where]) == 0
+    listed = capsys.readouterr().out
+    assert wrong["quarantine_id"][:12] in listed and "discarded" in listed and "replayed" in listed
+    assert main(["quarantine", "list", "--table", "support_tickets", "--status", "open", *where]) == 0
+    assert wrong["quarantine_id"][:12] not in capsys.readouterr().out
     assert main(["quarantine", "list", "--table", "users", "--json", *where]) == 0
     listed = capsys.readouterr().out
     assert len(json.loads(listed)) == 3 and "@example.com" not in listed, "a list shows no personal data"
