@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -36,9 +37,8 @@ if TYPE_CHECKING:
     from pyarrow.fs import SubTreeFileSystem
 
 CONFLICTS = Conflicts()
-_STREAMED = WriterProperties(compression="SNAPPY", max_row_group_size=100_000)
-"""How rows that come in a stream are written. What a file is made of stays in memory until so many rows of it are complete: by
-default a million, whatever they hold."""
+_GROUP_BYTES = 64 << 20
+"""How much of a stream is one group of rows in a file: that much of it is in memory until it is written."""
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,15 @@ def table_lock(path: str | os.PathLike[str]) -> Iterator[None]:
     with lock.open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield
+
+
+def _in_groups(rows: pa.RecordBatchReader) -> tuple[pa.RecordBatchReader, WriterProperties]:
+    """Return a stream, and how it is written: in groups of rows by what the first ones hold, not of a million whatever they hold."""
+    first = list(islice(rows, 1))
+    width = max([1, *(batch.nbytes // max(1, batch.num_rows) for batch in first)])
+    count = min(1_000_000, max(1_000, _GROUP_BYTES // width))
+    whole = pa.RecordBatchReader.from_batches(rows.schema, chain(first, rows))
+    return whole, WriterProperties(compression="SNAPPY", max_row_group_size=count)
 
 
 def noted(note: Mapping[str, Any] | None, transaction: Transaction | None = None) -> CommitProperties:
@@ -287,10 +296,13 @@ class SmallTables(Logs):
                     storage_options=rust_options(path),
                 )
 
-    def append_widening(self, rows: pa.Table | pa.RecordBatchReader, table: Table, *, note: Mapping[str, Any] | None = None) -> None:
-        """Append rows without Spark, in one commit; columns that the table does not have yet are added to it."""
+    def append_widening(
+        self, rows: pa.RecordBatchReader, table: Table, *, note: Mapping[str, Any] | None = None
+    ) -> None:
+        """Append a stream of rows without Spark, in one commit; columns that the table does not have yet are added to it."""
         self.create(table)
         path = self.path(table.name)
+        rows, properties = _in_groups(rows)
         with table_lock(path):
             write_deltalake(
                 path,
@@ -298,7 +310,7 @@ class SmallTables(Logs):
                 mode="append",
                 schema_mode="merge",
                 commit_properties=noted(note),
-                writer_properties=_STREAMED,
+                writer_properties=properties,
                 storage_options=rust_options(path),
             )
 
