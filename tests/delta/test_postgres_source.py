@@ -230,6 +230,21 @@ def test_a_set_of_a_query_and_a_file_waits_until_both_are_there_for_the_date(crm
     assert isinstance(waiting, StepResult) and "lacks users (not delivered) in 2025-08-30" in waiting.fault and len(crm.rows("resources")) == 1
 
 
+def test_a_row_that_a_person_mended_does_not_stand_for_a_delivery_of_its_set(crm: Crm) -> None:
+    crm.declare(resources={"file": "resources.csv", "set": "it"}, support_tickets={"file": "support_tickets.csv", "set": "it"})
+    mended = {"source": "support_tickets", "path": "replay:0a1b", "sha256": "0", "status": "ingested", "run_id": "r", "ingested_at": NOW}
+    crm.config.lake.append_small([mended], crm.config.registry["ops.landed_files"], {"run_id": "r"})
+    for name, content in (("resources", "resource_id,org_id\nr1,o1\n"), ("support_tickets", "ticket_id,org_id\nt1,o1\n")):
+        (crm.root / f"{name}.csv").write_text(content)
+        os.utime(crm.root / f"{name}.csv", (NOW.timestamp(),) * 2)
+    shutil.copy2(crm.root / "resources.csv", crm.config.landing)
+    told = "set it lacks support_tickets (not delivered) in the landing folder itself"
+    assert told in str(crm.ingest("resources")["resources"]) and not crm.rows("resources")
+    shutil.copy2(crm.root / "support_tickets.csv", crm.config.landing)
+    done = crm.ingest("resources", "support_tickets", minute=1)
+    assert [result.rows_out for result in done.values() if isinstance(result, StepResult)] == [1, 1], done
+
+
 def test_a_new_column_widens_the_table_and_a_missing_one_is_told(crm: Crm) -> None:
     crm.users()
     crm.write("ALTER TABLE users ADD COLUMN cost_centre text DEFAULT 'c1';\nALTER TABLE users DROP COLUMN role")

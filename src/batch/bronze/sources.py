@@ -9,6 +9,7 @@ from datetime import date, datetime, timedelta
 from ...common.config import Config
 from ...common.contracts.table import Table
 from ...common.names import LANDED
+from ...common.quality.quarantine import ENTRY
 from .asking import Answer, ask
 from .landed import LandedFile, examined, snapshot_time
 
@@ -93,7 +94,8 @@ class Sources:
         """Return the folders in which a source was delivered, each with the reason why that can't be taken, or ""."""
         answer = self.answer(table)
         known = self._config.lake.rows(LANDED, filters=[("source", "=", table.short_name)])
-        found = {row["path"].rpartition("/")[0]: "" for row in known if row["status"] == "ingested"}
+        taken = [row["path"] for row in known if row["status"] == "ingested"]
+        found = {path.rpartition("/")[0]: "" for path in taken if not path.startswith(ENTRY)}  # a mended row is no delivery
         for file, _ in examined(self._config, table, known, self._snapshot_at, self._now):
             found[_folder(file)] = file.reason
         if answer is not None and not answer.fault:
