@@ -29,6 +29,7 @@ from cloudlake.common.postgres import redacted
 from cloudlake.common.steps import StepResult
 from cloudlake.upkeep import traces
 from cloudlake.upkeep.machine import machine_findings
+from object_store import S3Server
 from postgres_server import PASSWORD, Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -374,6 +375,34 @@ def test_a_crash_before_an_answer_is_whole_leaves_nothing_taken_and_the_next_run
     assert {row["state"] for path, row in crm.checked(capsys).items() if ".rows-" in path} == {"ignored"}
     crm.ingest("users", "resources")
     assert (len(crm.rows()), len(crm.rows("resources"))) == (2, 2)
+
+
+STORED = """
+import os
+import pyarrow
+from datetime import timedelta
+from cloudlake.batch.bronze.restoring import restore
+from cloudlake.common.lake.books import Finding
+config = load_config(str(config.conf), 's3a://lake/l', 's3a://lake/landing')
+config.landing_zone.put_new('usage_events_stream/a.jsonl', b'')
+table = config.registry['bronze.users']
+for minute in (0, 1):
+    print(ingestion.ingest(config, table, now=NOW + timedelta(minutes=minute), run_id=f'r{minute}').rows_out)
+files = [entry.path for entry in config.landing_zone.entries('2025-08-31')]
+before = sorted(map(str, config.lake.rows(table.name)))
+config.lake.storage.delete_folder('bronze/users')
+restore(config, table, Finding(table.name, 'removed', 'gone'), 'r9')
+print(len(files), sorted(map(str, config.lake.rows(table.name))) == before)
+"""
+
+
+def test_what_a_database_says_is_kept_in_an_object_store_as_in_a_folder(crm: Crm) -> None:
+    store = S3Server()
+    try:
+        done = child(crm, STORED, **store.environment())
+    finally:
+        store.stop()
+    assert done.stdout.split() == ["2", "0", "2", "True"], done.stderr[-2000:]
 
 
 LIMITED = """
