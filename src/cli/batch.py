@@ -70,6 +70,8 @@ def run(config: Config, arguments: Namespace) -> int:
 
     require_likely(config, "--as-of", arguments.as_of)
     require_likely(config, "--business-date", arguments.business_date)
+    if arguments.business_date and not any(table.query for table in config.registry.layer("bronze")):
+        print("note: --business-date: no source of conf/bronze.yaml is a query, so nothing is asked", file=sys.stderr)
     config.lake.storage.require_writable()
     require_java()
     options = Options(

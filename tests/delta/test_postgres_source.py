@@ -340,6 +340,9 @@ def test_dates_are_bounded_and_a_run_says_what_it_would_ask(crm: Crm, capsys: py
     (step,) = json.loads(out)
     assert (code, step["step"]) == (0, "bronze.users") and step["plan"].startswith("asks database crm for 2025-08-31")
     assert crm.command(capsys, "batch", "--json", "--jobs", "bronze.users")[0] == 2
+    crm.declare()
+    _, _, err = crm.command(capsys, "batch", "--dry-run", "--jobs", "bronze.users", "--business-date", "2025-08-31")
+    assert "no source of conf/bronze.yaml is a query" in err
 
 
 def test_bronze_comes_back_from_the_extracts_and_a_changed_one_is_refused(crm: Crm, monkeypatch: pytest.MonkeyPatch) -> None:
