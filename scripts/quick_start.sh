@@ -22,10 +22,14 @@ while [ $# -gt 0 ]; do
 done
 export CLOUDLAKE_LAKE=$lake CLOUDLAKE_LANDING=$landing
 
+store=()
+case "$lake $landing" in *s3a://* | *s3://*) store=(--s3) ;; esac
 echo "1/4 environment"
-scripts/setup_environment.sh
+scripts/setup_environment.sh "${store[@]}"
 echo "2/4 landing data: $landing"
-if [ -z "$(ls -A "$landing" 2>/dev/null)" ]; then
+if [[ $landing == s3*://* ]]; then
+  echo "    in an object store, used as it is"
+elif [ -z "$(ls -A "$landing" 2>/dev/null)" ]; then
   .venv/bin/python scripts/generate_landing_data.py --out "$landing"
 else
   echo "    already there, used as it is"

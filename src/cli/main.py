@@ -106,7 +106,7 @@ def _run(arguments: Sequence[str], options: Namespace) -> int:
         from ..common.config import load_config
 
         makes_lake = "makes_lake" in options and options.makes_lake(options)
-        config = load_config(options.conf, options.lake, options.landing, _tell if makes_lake else None)
+        config = load_config(options.conf, options.lake, options.landing, _tell if makes_lake else None, getattr(options, "run_dir", None))
         if "starts_spark" in options:
             from ..common.session import choose_spark
 

@@ -35,6 +35,12 @@ def register(commands: Commands[Parser]) -> None:
         "once: what is there, then end; run: in the foreground until stopped",
     )
     stream.add_argument("--json", action="store_true", help="status as JSON")
+    stream.add_argument(
+        "--run-dir",
+        metavar="DIR",
+        help="the folder of this machine for the log of start (CLOUDLAKE_RUN_DIR; default <lake>/run, for a lake in a store "
+        "~/.local/state/cloudlake/…)",
+    )
     stream.set_defaults(run=run, makes_lake=lambda options: options.mode in ("start", "once", "run"))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,20 @@ class Config:
     settings: LakeSettings
     stream: StreamSettings
     registry: Registry
+    run_dir: Path | None = None
+    """Where what belongs to one process of this machine is kept, where somebody named a folder."""
+
+    @property
+    def run_folder(self) -> Storage:
+        """The files of one process of this machine, such as the log of a stream: beside the lake, or where that is in a store,
+        in the user's folder for such state.
+        """
+        if self.run_dir is not None:
+            return Storage(str(self.run_dir.resolve()))
+        if not is_remote(self.lake.root):
+            return Storage(self.lake.storage.at("run"))
+        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        return Storage(str(state / "cloudlake" / re.sub(r"\W+", "-", str(self.lake.root))))
 
     @property
     def landing_zone(self) -> Storage:
@@ -59,8 +74,9 @@ def load_config(
     lake: str | None = None,
     landing: str | None = None,
     tell: Callable[[str], None] | None = None,
+    run_dir: str | None = None,
 ) -> Config:
-    """Load conf/ and resolve the folders: argument, then CLOUDLAKE_CONF / _LAKE / _LANDING, then conf/lake.yaml.
+    """Load conf/ and resolve the folders: argument, then CLOUDLAKE_CONF / _LAKE / _LANDING / _RUN_DIR, then conf/lake.yaml.
 
     With `tell`, a lake may be made: where its folder's name would not do, it is put behind a link, and that is told.
 
@@ -95,8 +111,9 @@ def load_config(
         tell(f"{lake_root} has a name under which delta-rs finds no tables, so it is a link; the lake itself lies in {elsewhere}")
         lake_root = elsewhere
     require_lake_root(lake_root)
+    own = run_dir or os.environ.get("CLOUDLAKE_RUN_DIR")
     kept = registry.kept(settings.retention.history_days)
-    return Config(folder, landing_root, Lake(lake_root, conflicts), settings, stream, kept)
+    return Config(folder, landing_root, Lake(lake_root, conflicts), settings, stream, kept, Path(own) if own else None)
 
 
 def _faults_of_databases(settings: LakeSettings, registry: Registry) -> Iterator[str]:

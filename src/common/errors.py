@@ -6,6 +6,7 @@ A message says what was found, where, and what to do. Only the command line turn
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
 
@@ -37,6 +38,10 @@ class LockedError(CloudlakeError):
     exit_code = 4
 
 
+class StoreError(CloudlakeError):
+    """An object store did not answer, or refused: what lies there is not known, and nothing may be concluded from it."""
+
+
 def did_you_mean(found: str, known: Iterable[str]) -> str:
     """Return "; did you mean 'x'?" for the nearest known name, or the known names where none is near."""
     names = sorted(known)
@@ -60,11 +65,33 @@ def is_of_the_machine(error: BaseException) -> bool:
     return isinstance(error, OSError | MemoryError) or any(sign in str(error) for sign in _OF_THE_MACHINE)
 
 
+_REQUEST = re.compile(r"Error performing (\w+) (https?://[^\s?]+)")
+_OF_S3A = re.compile(r"(?:on|for|of) (s3a://[^\s:]+)")
+_STATUS = re.compile(r"status code:? (\d{3})", re.IGNORECASE)
+_TREE = re.compile(r"\x1b\[\d+m|↳|\s+")
+"""What delta-rs draws a chain of causes with, breaking its lines anywhere."""
+
+
+def _of_a_store(text: str) -> str:
+    """Say which request an object store did not answer, and how; "" where the failure is none of a store's."""
+    text = " ".join(_TREE.sub(" ", text).split())
+    request, of_spark = _REQUEST.search(text), "hadoop.fs.s3a" in text or "software.amazon" in text
+    if request is None and not of_spark:
+        return ""
+    place = _OF_S3A.search(text) if request is None else None
+    where = request[2] if request else place[1] if place else "the object store"
+    status = _STATUS.search(text)
+    found = f"the store answers {status[1]}" if status else "the store can't be reached or breaks off"
+    return f"{where}: {found}, after the tries that storage: in conf/lake.yaml allows"
+
+
 def explain_failure(error: BaseException) -> str:
     """Say what a failure means and what to do, where its cause is one that operators meet."""
     if isinstance(error, CloudlakeError):
         return str(error)
     text = str(error)
+    if of_the_store := _of_a_store(text):
+        return f"{of_the_store}. Nothing half done is visible; the old version stays in force, run again when the store answers"
     for sign, advice in _OF_THE_MACHINE.items():
         if sign in text:
             return f"{sign}: {advice}. Nothing half done is visible; the old version stays in force."

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from .errors import CloudlakeError
+from .errors import CloudlakeError, LockedError
 from .lake.tables import Lake
 
 
@@ -37,6 +37,8 @@ class Ledger:
     in_force: Publication
     others: tuple[Publication, ...] = ()
     rolled_back_from: str | None = None
+    seen: str = field(default="", compare=False)
+    """The version of published.json that it was read from."""
 
 
 PUBLISHED = "published.json"
@@ -50,9 +52,10 @@ def read_ledger(lake: Lake) -> Ledger:
         CloudlakeError: published.json is damaged.
     """
     try:
+        entry = lake.storage.look(PUBLISHED)
         content = json.loads(lake.storage.read(PUBLISHED))
         others = tuple(_publication(entry) for entry in content.get("others", ()))
-        return Ledger(_publication(content), others, content.get("rolled_back_from"))
+        return Ledger(_publication(content), others, content.get("rolled_back_from"), entry.version if entry else "")
     except FileNotFoundError:
         return Ledger(Publication())
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -81,9 +84,14 @@ def publications(lake: Lake) -> list[Publication]:
 
 
 def write_ledger(lake: Lake, ledger: Ledger) -> None:
-    """Write every publication in one atomic replace; the caller holds the batch lock."""
+    """Write every publication in one atomic replace; the caller holds the batch lock.
+
+    Raises:
+        LockedError: in a store, somebody else has written them since they were read: the lock was lost.
+    """
     content = asdict(ledger.in_force) | {
         "rolled_back_from": ledger.rolled_back_from,
         "others": [asdict(other) for other in ledger.others],
     }
-    lake.storage.keep_state(PUBLISHED, content)
+    if not lake.storage.replace_seen(PUBLISHED, json.dumps(content, indent=1, sort_keys=True).encode(), ledger.seen):
+        raise LockedError(f"{lake.storage.at(PUBLISHED)}: another process has published meanwhile; this one changed nothing. Run again")

@@ -15,14 +15,14 @@ from ..common.config import Config
 from ..common.errors import CloudlakeError, ConfigurationError
 from ..common.lake.locks import lock_holder, process_lock
 from ..common.project import checkout
-from ..streaming.monitor import heartbeat, kept_apart, lag, landing_warnings, run_file
+from ..streaming.monitor import heartbeat, kept_apart, lag, landing_warnings
 from ..upkeep.leftovers import LOG_BYTES
 from .record import record_killed
 
 START_SECONDS = 120.0
 STOP_SECONDS = 300.0
 STALE_BEATS = 15
-_LOG = run_file("stream.log")
+_LOG = "stream.log"
 
 
 class NotStartedError(CloudlakeError):
@@ -54,7 +54,7 @@ def start_stream(config: Config, master: str | None = None, settings: Sequence[s
     with process_lock(config.lake, "stream", "start") as left:
         record_killed(config, left)
         before = heartbeat(config.lake).get("run_id")
-    storage = config.lake.storage
+    storage = config.run_folder
     where = ("--lake", str(config.lake.root), "--landing", str(config.landing), "--conf", str(config.conf))
     spark = [*(["--master", master] if master else []), *(word for one in settings for word in ("--spark-conf", one))]
     script = str(project / "scripts" / "run_streaming_pipeline.sh")
@@ -101,7 +101,7 @@ def stop_stream(config: Config) -> int | None:
         if time.monotonic() > end:
             raise CloudlakeError(
                 f"process {pid} has not ended in {STOP_SECONDS:.0f} s; its micro-batch may be large, see "
-                f"{config.lake.storage.at(_LOG)}. Killing it (kill -9 {pid}) loses nothing: the next start goes on"
+                f"{config.run_folder.at(_LOG)}. Killing it (kill -9 {pid}) loses nothing: the next start goes on"
             )
         time.sleep(0.1)
     return pid
@@ -120,7 +120,7 @@ def stream_state(config: Config, now: datetime) -> dict[str, Any]:
     found["heartbeat_age_seconds"] = None if age is None else round(age, 1)
     if running and age is not None and age > STALE_BEATS * config.stream.monitor.heartbeat_seconds:
         found["problem"] = (
-            f"the stream (process {state['pid']}) has not been heard of for {age:.0f} s: see {config.lake.storage.at(_LOG)}; "
+            f"the stream (process {state['pid']}) has not been heard of for {age:.0f} s: see {config.run_folder.at(_LOG)}; "
             "kill it and run scripts/run_streaming_pipeline.sh start"
         )
     elif not running and state.get("state") == "failed":

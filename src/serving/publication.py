@@ -51,7 +51,7 @@ def publish(config: Config, run_id: str) -> StepResult:
     earlier = (ledger.in_force, *ledger.others) if ledger.in_force.run_id else ()
     write_ledger(
         config.lake,
-        Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-config.settings.retention.publications :])),
+        Ledger(new, tuple(sorted(earlier, key=lambda p: p.published_at)[-config.settings.retention.publications :]), seen=ledger.seen),
     )
     crash_point("after_publish")
     return StepResult(rows_out=len(tables), message=f"{len(tables)} tables in force")
@@ -85,7 +85,7 @@ def rollback(config: Config, to: str | None = None) -> tuple[Publication, Public
             "old files); nothing was changed. Rebuild it with scripts/run_batch_pipeline.sh --jobs gold --full-reload"
         )
     others = (*(other for other in ledger.others if other is not target), now)
-    write_ledger(config.lake, Ledger(target, others, rolled_back_from=now.run_id))
+    write_ledger(config.lake, Ledger(target, others, rolled_back_from=now.run_id, seen=ledger.seen))
     return now, target
 
 

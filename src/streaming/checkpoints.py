@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..common.errors import CloudlakeError
+from ..common.errors import CloudlakeError, LockedError
 from ..common.lake.log import Transaction
 from ..common.lake.storage import Storage
 from ..common.lake.tables import Lake
@@ -143,11 +143,18 @@ def resume(lake: Lake, job: str) -> Checkpoint | None:
 
 
 def raise_generation(lake: Lake, job: str, at_least: int = 0) -> int:
-    """Return a generation of a query that is greater than all before it, and remember it."""
+    """Return a generation of a query that is greater than all before it, and remember it.
+
+    Raises:
+        LockedError: in a store, another process has raised one since: the stream's lock was lost.
+    """
     record = f"ops/{_MARKER}"
+    entry = lake.storage.look(record)
     generations = lake.storage.read_state(record)
     generation = 1 + max(int(generations.get(job, 0)), at_least)
-    lake.storage.keep_state(record, {**generations, job: generation})
+    content = json.dumps({**generations, job: generation}, indent=1, sort_keys=True).encode()
+    if not lake.storage.replace_seen(record, content, entry.version if entry else ""):
+        raise LockedError(f"{lake.storage.at(record)}: another process has changed it meanwhile; this one began nothing. Run again")
     return generation
 
 

@@ -34,6 +34,7 @@ from ..common.lake.log import data_files, has_deletion_vectors, last_note
 from ..common.lake.opening import open_table
 from ..common.lake.small import noted, table_lock
 from ..common.lake.storage import for_sql
+from ..common.lake.stores import is_remote
 from ..common.lake.tables import committing
 from ..common.scd2.memory import last_applied
 from . import traces
@@ -87,8 +88,9 @@ def erase(
         dry_run: only say what is there.
 
     Raises:
-        ConfigurationError: nobody of that id is known.
+        ConfigurationError: nobody of that id is known, or the lake or the landing zone is in an object store.
     """
+    _require_a_disk(config)
     erasure.erased_in(config)  # by this key, and no other
     person, known = _find(config, user), config.lake.rows(erasure.ERASURES)
     if not person.rows and not known:
@@ -111,6 +113,15 @@ def erase(
         done = row | {"status": "done", "deliveries": "{}"}
         config.lake.append_small([done], config.registry[erasure.ERASURES], {"run_id": run_id})
     return found
+
+
+def _require_a_disk(config: Config) -> None:
+    for root in (config.lake.root, config.landing):
+        if is_remote(root):
+            raise ConfigurationError(
+                f"{root}: a person is erased from a lake and a landing zone on a disk only, so far: every file is looked through, and "
+                "a bucket may keep versions of what was deleted. Nothing was changed"
+            )
 
 
 def _nobody(config: Config, user: str) -> ConfigurationError:

@@ -21,6 +21,7 @@ from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean, ex
 from ..common.faults import crash_point
 from ..common.lake import pruning
 from ..common.lake.log import has_deletion_vectors
+from ..common.lake.objects import storage_at
 from ..common.lake.opening import open_table
 from ..common.lake.storage import for_sql
 from ..common.lake.tables import committing
@@ -119,7 +120,7 @@ def maintain(
     if only is None:
         done.leftovers = leftovers.find_leftovers(config, now)
         for file in () if dry_run else done.leftovers:
-            file.unlink(missing_ok=True)
+            storage_at(str(file.parent)).delete(file.name)
         aside = leftovers.rotate_log(config, now, dry_run=dry_run)
         done.leftovers += [aside] if aside else []
     return done
@@ -199,6 +200,6 @@ def _publish_compacted(config: Config, name: str) -> None:
             return one
         return replace(one, tables={**one.tables, name: {**one.tables[name], "version": newest}})
 
-    new = Ledger(moved(ledger.in_force), tuple(map(moved, ledger.others)), ledger.rolled_back_from)
+    new = Ledger(moved(ledger.in_force), tuple(map(moved, ledger.others)), ledger.rolled_back_from, ledger.seen)
     if new != ledger:
         write_ledger(config.lake, new)

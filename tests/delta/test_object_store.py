@@ -16,7 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from cloudlake.common.config import load_config
-from cloudlake.common.errors import CloudlakeError, ConfigurationError, LockedError
+from cloudlake.common.errors import CloudlakeError, ConfigurationError, LockedError, StoreError
 from cloudlake.common.lake import leases, stores
 from cloudlake.common.lake.duck import connected, parquet_of
 from cloudlake.common.lake.locks import clear_left_lock, holders, lock_holder, process_lock
@@ -160,6 +160,31 @@ def test_small_tables_are_made_appended_to_revised_and_read_by_every_engine(conf
     assert not lake.is_readable(table.name, 1) and lake.is_readable(table.name, 2)
 
 
+def test_upkeep_leaves_the_newest_version_whole_and_lets_the_others_go(config) -> None:  # type: ignore[no-untyped-def]
+    from datetime import UTC, datetime, timedelta
+
+    from cloudlake.upkeep.erase import erase
+    from cloudlake.upkeep.maintain import maintain
+
+    lake, table = config.lake, config.registry["ops.gates"]
+    now = datetime.now(UTC)
+
+    def value(kind: str, n: int) -> object:
+        return now if kind == "timestamp" else n if kind in ("bigint", "int", "double") else f"{n}"
+
+    for n in range(12):
+        lake.append_small([{name: value(column.type, n) for name, column in table.columns.items()}], table, {"run_id": f"r{n}"})
+    lake.storage.replace("reports/old.json", b"{}")
+    later = now + timedelta(days=10)
+    told = maintain(config, lambda: None, later, unread={}, only=table.name)  # type: ignore[arg-type,return-value]
+    assert told.faults == [] and told.tables[0].files == (12, 1) and told.tables[0].pruned == 12 and told.tables[0].entries > 5
+    assert lake.file_count(table.name) == 1 and lake.count(table.name) == 12 and lake.last_note(table.name)["run_id"] == "r11"
+    assert maintain(config, lambda: None, later + timedelta(days=100), unread={}).faults == []  # type: ignore[arg-type,return-value]
+    assert not lake.storage.is_file("reports/old.json") and lake.exists(table.name)
+    with pytest.raises(ConfigurationError, match=rf"{lake.root}: a person is erased from a lake .* on a disk only, so far"):
+        erase(config, "user_1", lambda: None, now, "r")  # type: ignore[arg-type,return-value]
+
+
 # --- leases -----------------------------------------------------------------------------------------------------------
 
 
@@ -278,6 +303,22 @@ def test_a_holder_that_stood_still_past_its_lease_does_not_commit(config, way: s
     assert sorted(open_table(path).to_pyarrow_table()["who"].to_pylist()) == ["nobody", "second"]
 
 
+def test_who_read_a_publication_or_a_generation_before_another_wrote_it_writes_nothing(config) -> None:  # type: ignore[no-untyped-def]
+    from cloudlake.common.publication import Ledger, Publication, published, read_ledger, write_ledger
+    from cloudlake.streaming.checkpoints import raise_generation
+
+    lake = config.lake
+    stale = read_ledger(lake)
+    write_ledger(lake, Ledger(Publication("run_1", "2025-01-01"), seen=stale.seen))
+    for late in (Ledger(Publication("run_2", "2025-01-02"), seen=stale.seen), Ledger(Publication("run_2", "2025-01-02"), seen='"x"')):
+        with pytest.raises(LockedError, match=r"published\.json: another process has published meanwhile"):
+            write_ledger(lake, late)
+    assert published(lake).run_id == "run_1"
+    write_ledger(lake, Ledger(Publication("run_3", "2025-01-03"), seen=read_ledger(lake).seen))
+    assert published(lake).run_id == "run_3"
+    assert [raise_generation(lake, "job"), raise_generation(lake, "job"), raise_generation(lake, "other", 4)] == [1, 2, 5]
+
+
 # --- a store that fails -----------------------------------------------------------------------------------------------
 
 
@@ -293,9 +334,11 @@ def test_a_store_that_fails_for_a_while_is_asked_again_and_one_that_stays_away_i
             assert storage.read("x") == fault.encode(), "one failure is not told"
             started, proxy.seen[:] = time.monotonic(), []
             proxy.behaviour = lambda method, path, fault=fault: fault  # type: ignore[misc]
-            with pytest.raises(OSError, match=r"store (answers 503|can't be reached).*s3a://lake/failing/x") as failed:
+            with pytest.raises(StoreError, match=r"s3a://lake/failing/x: the store (answers 503|can't be reached)") as failed:
                 storage.read("x")
-            assert time.monotonic() - started < 12 and 1 < len(proxy.seen) <= 3
+            assert time.monotonic() - started < 12 and 1 < len(proxy.seen) <= 3, "bounded"
+            with pytest.raises(StoreError):
+                storage.read_state("x")  # which is there, for all that is known
             assert SECRET not in str(failed.value) and KEY not in str(failed.value)
 
 
@@ -312,7 +355,7 @@ def test_a_conditional_write_whose_answer_was_lost_is_known_to_be_ours(
         proxy.behaviour = lose_one_answer
         try:
             assert storage.put_new("x", b"mine")
-        except OSError:  # a client that does not try such a write again: it says so, and the object may be there
+        except StoreError:  # a client that does not try such a write again: it says so, and the object may be there
             assert storage.read("x") == b"mine"
         assert not storage.put_new("x", b"yours")
 
@@ -344,6 +387,42 @@ def test_no_command_says_a_key(server: S3Server, tmp_path: Path) -> None:
         said = done.stdout + done.stderr
         assert SECRET not in said and KEY not in said and said, said
     assert SECRET not in repr(Store(secret_key=SECRET, access_key=KEY)) and KEY not in repr(Store(access_key=KEY))
+
+
+def told_by_a_run(server: S3Server, endpoint: str, conf: Path, *arguments: str) -> tuple[int, str]:
+    """Run a command in a process of its own: delta-rs holds Python's lock while it waits, and the proxy could not answer."""
+    where = ["--lake", f"s3a://{BUCKET}/away/lake", "--landing", f"s3a://{BUCKET}/away/landing", "--conf", str(conf)]
+    env = {**os.environ, **server.environment(endpoint), "PYTHONPATH": str(ROOT / ".typing")}
+    done = subprocess.run([sys.executable, "-m", "cloudlake.cli", *arguments, *where], env=env, capture_output=True, text=True, check=False)
+    return done.returncode, done.stderr
+
+
+def test_a_run_from_which_the_store_goes_away_says_so_takes_nothing_by_half_and_is_made_up_for(
+    server: S3Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    conf = Path(shutil.copytree(ROOT / "conf", tmp_path / "conf"))
+    patience = "attempts: 6\n  timeout_seconds: 30"
+    text = (conf / "lake.yaml").read_text()
+    assert patience in text
+    (conf / "lake.yaml").write_text(text.replace(patience, "attempts: 2\n  timeout_seconds: 10"))
+    for name, value in server.environment().items():
+        monkeypatch.setenv(name, value)
+    config = load_config(lake=f"s3a://{BUCKET}/away/lake", landing=f"s3a://{BUCKET}/away/landing")
+    config.landing_zone.replace("2025-09-01/nps_surveys.csv", b"survey_id,org_id,survey_date,score,comment\ns1,o1,2025-08-01,9,fine\n")
+    batch = ("batch", "--jobs", "bronze.nps_surveys")
+    with Proxy(server) as proxy:
+        for away, named in (("nps_surveys.csv", r"nps_surveys\.csv: the store answers 503"), ("nps_surveys/_delta_log/", "nps_surveys/_delta_log.*the store answers 503")):  # fmt: skip
+            proxy.behaviour = lambda method, path, away=away: "503" if method in ("GET", "PUT") and away in path else "pass"  # type: ignore[misc]
+            code, said = told_by_a_run(server, proxy.endpoint, conf, *batch)
+            assert code == 1 and re.search(named, said), said
+            assert config.lake.count("bronze.nps_surveys") == 0 and config.lake.rows("ops.landed_files") == []
+        proxy.behaviour = lambda method, path: "pass"
+        for _ in range(2):
+            assert told_by_a_run(server, proxy.endpoint, conf, *batch)[0] == 0
+    assert config.lake.count("bronze.nps_surveys") == 1 and len(config.lake.rows("ops.landed_files")) == 1
+    stores.leave()
 
 
 # --- the jar of the log store -----------------------------------------------------------------------------------------

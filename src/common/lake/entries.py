@@ -20,11 +20,6 @@ def log_of(path: str | PathLike[str]) -> Path:
     return stores.root_path(str(path)) / "_delta_log"
 
 
-def entry_of(path: str | PathLike[str], version: int) -> Path:
-    """Return the file of a version in a table's log on a disk."""
-    return log_of(path) / f"{version:020d}.json"
-
-
 def _place(version: int) -> str:
     return f"_delta_log/{version:020d}.json"
 

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..clock import now_utc
-from ..errors import LockedError
+from ..errors import LockedError, StoreError
 from . import stores
 from .objects import ObjectStorage
 
@@ -88,7 +88,7 @@ class Lease:
         with self._changing:
             self.is_given_back = True
             if not self.is_lost:
-                with suppress(OSError):  # it expires
+                with suppress(StoreError):  # it expires
                     self.storage.put_if(self.path, _free(), self.version)
 
 
@@ -118,7 +118,7 @@ def held(
 
     Raises:
         LockedError: another process holds it, and there is no waiting.
-        OSError: the store can't be reached.
+        StoreError: the store can't be reached.
     """
     with _in_this_process(storage.at(path), wait):
         lease, left = _taken(storage, path, told, wait)
@@ -254,7 +254,7 @@ def _renew_all() -> None:
             leases = list(_held)
         for lease in leases:
             if lease.expires - time.time() < lease.seconds * 2 / 3:
-                with suppress(OSError):
+                with suppress(StoreError):
                     lease.renew()
         _wake.wait(min(lease.seconds for lease in leases) / 12)
         _wake.clear()

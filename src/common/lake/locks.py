@@ -83,8 +83,6 @@ def _leased(lake: Lake, storage: ObjectStorage, name: str, told: Mapping[str, An
             before = stack.enter_context(leases.held(storage, _place(name), told, wait=False))
         except LockedError:
             raise _locked(lake, name) from None
-        except OSError as error:
-            raise _unwritable(lake, error) from None
         yield _holder(name, False, before or {})
 
 

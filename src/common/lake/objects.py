@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
 import os
 import re
 import tempfile
@@ -19,7 +20,7 @@ from dataclasses import dataclass
 from io import BytesIO
 from typing import Any, BinaryIO, cast
 
-from ..errors import ConfigurationError
+from ..errors import ConfigurationError, StoreError
 from . import stores
 from .storage import Entry, Storage
 
@@ -124,6 +125,14 @@ class ObjectStorage(Storage):
         """Return the content of an object."""
         return self.read_versioned(path)[0]
 
+    def read_state(self, path: str) -> dict[str, Any]:
+        """Return what a small JSON object says; {} where it is missing or damaged. A store that is away is no missing object."""
+        try:
+            content = json.loads(self.read(path))
+        except (FileNotFoundError, ValueError):
+            return {}
+        return content if isinstance(content, dict) else {}
+
     def read_versioned(self, path: str) -> tuple[bytes, str]:
         """Return the content of an object and its version."""
         import obstore
@@ -144,9 +153,10 @@ class ObjectStorage(Storage):
         try:
             decides = self.put_new(probe, b"one") and not self.put_new(probe, b"two")
             self.delete(probe)
-        except OSError as error:
+        except (StoreError, OSError) as error:
+            found = error.strerror if isinstance(error, OSError) else str(error).removeprefix(f"{self.at(probe)}: ")
             raise ConfigurationError(
-                f"{self.root}: the lake can't be written ({error.strerror}); check the address, and storage: in conf/lake.yaml "
+                f"{self.root}: the lake can't be written ({found}); check the address, and storage: in conf/lake.yaml "
                 "(endpoint, keys), or name another lake with --lake"
             ) from None
         if not decides:
@@ -191,6 +201,10 @@ class ObjectStorage(Storage):
         with _told_as_files_are(self.at(path)):
             obstore.put(self._bucket, self._key(path), content)
 
+    def replace_seen(self, path: str, content: bytes, seen: str) -> bool:
+        """Replace an object that still has the version that was seen ("": there was none); tells whether it had."""
+        return self.put_if(path, content, seen or None) is not None
+
     def open_log(self, path: str, limit: int | None = None) -> BinaryIO:
         """Open an object to be appended to: what is written goes there when it is closed, by whoever opened it."""
         return _Appended(self, path)
@@ -218,7 +232,7 @@ class ObjectStorage(Storage):
         """Delete all objects below a folder, as far as that can be done."""
         import obstore
 
-        with suppress(OSError):
+        with suppress(StoreError):
             keys = [self._key(entry.path) for entry in self.walk(path)]
             with _told_as_files_are(self.at(path)):
                 for first in range(0, len(keys), 1000):
@@ -270,7 +284,11 @@ def _entry(path: str, found: Any) -> Entry:
 
 @contextmanager
 def _told_as_files_are(address: str) -> Iterator[None]:
-    """Raise what the store says as OSError, with the address, what was found, and no word of the request's keys."""
+    """Raise what the store says as a file system would, with the address and without a word of the request's keys.
+
+    Raises:
+        StoreError: it did not answer or refused: a file that can't be read is not one that is missing, or damaged.
+    """
     from obstore import exceptions
 
     try:
@@ -280,11 +298,9 @@ def _told_as_files_are(address: str) -> Iterator[None]:
     except (exceptions.AlreadyExistsError, exceptions.PreconditionError):
         raise FileExistsError(errno.EEXIST, "another was first", address) from None
     except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError):
-        raise PermissionError(
-            errno.EACCES, "the store refuses the keys of storage: in conf/lake.yaml", address
-        ) from None
+        raise StoreError(f"{address}: the store refuses the keys of storage: in conf/lake.yaml") from None
     except exceptions.BaseError as error:
-        raise OSError(errno.EIO, _what_the_store_said(str(error)), address) from None
+        raise StoreError(f"{address}: {_what_the_store_said(str(error))}") from None
 
 
 def _what_the_store_said(text: str) -> str:

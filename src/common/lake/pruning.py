@@ -23,10 +23,13 @@ from deltalake import PostCommitHookProperties
 from deltalake.exceptions import DeltaError
 
 from ..errors import CloudlakeError
-from .entries import ENTRY, entry_of, log_of
+from .entries import ENTRY, has_entry, read_entry
 from .log import data_files, is_hidden
+from .objects import ObjectStorage, storage_at
 from .opening import open_table
 from .small import table_lock
+from .storage import Entry, Storage
+from .stores import is_remote, root_path
 
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.(\d{10})\.(\d{10}))?\.parquet")
 _OF_A_VERSION = re.compile(
@@ -61,16 +64,19 @@ class Pruned:
 def entries_of(path: str) -> dict[int, float]:
     """Return the versions whose log entries are there, in order, with the time of each (seconds, never falling)."""
     found = {}
-    with os.scandir(log_of(path)) as files:
-        for file in files:
-            match = ENTRY.fullmatch(file.name)
-            if match:
-                found[int(match[1])] = file.stat().st_mtime
+    for file in _log(path).entries():
+        match = ENTRY.fullmatch(file.name)
+        if match:
+            found[int(match[1])] = file.modified_seconds
     times, newest = {}, -math.inf
     for version in sorted(found):
         newest = max(newest, found[version])
         times[version] = newest
     return times
+
+
+def _log(path: str) -> Storage:
+    return storage_at(f"{path}/_delta_log")
 
 
 def version_at(times: dict[int, float], at: datetime) -> int:
@@ -83,8 +89,8 @@ def checkpoints_of(path: str) -> list[int]:
     """Return the versions at which the log has a whole checkpoint."""
     parts: dict[int, set[str]] = defaultdict(set)
     wanted: dict[int, int] = {}
-    for name in os.listdir(log_of(path)):
-        match = _CHECKPOINT.fullmatch(name)
+    for file in _log(path).entries():
+        match = _CHECKPOINT.fullmatch(file.name)
         if match:
             version, of = int(match[1]), int(match[3] or 1)
             parts[version].add(match[2] or "")
@@ -113,10 +119,10 @@ def find_unneeded(path: str, keep: Keep) -> Pruned:
             "let go. cloudlake doctor says what mends it"
         )
     young = keep.since.timestamp()
-    files = [(file, stat) for file, stat in data if file not in needed and stat.st_mtime < young]
+    files = [(file, entry.size) for file, entry in data if file not in needed and entry.modified_seconds < young]
     entries = list(_entries_before(path, oldest))
-    size = sum(stat.st_size for _, stat in files) + sum(file.stat().st_size for file in entries)
-    return Pruned(tuple(file for file, _ in files), tuple(entries), size)
+    size = sum(size for _, size in (*files, *entries))
+    return Pruned(tuple(file for file, _ in files), tuple(entry for entry, _ in entries), size)
 
 
 def find_all_but_newest(path: str) -> Pruned:
@@ -139,53 +145,65 @@ def _files_needed(path: str, times: dict[int, float], states: Iterable[int], com
 
 
 def _files_of(path: str, version: int) -> set[Path]:
-    return {Path(file) for file in data_files(open_table(path, version=version), path)}
+    return {root_path(file) for file in data_files(open_table(path, version=version), path)}
 
 
 def _added(path: str, version: int) -> Iterator[Path]:
-    with entry_of(path, version).open(encoding="utf-8") as lines:
-        for line in lines:
-            if line.startswith('{"add"'):
-                yield Path(path) / unquote(json.loads(line)["add"]["path"])
+    for line in read_entry(path, version).splitlines():
+        if line.startswith(b'{"add"'):
+            yield root_path(path) / unquote(json.loads(line)["add"]["path"])
 
 
-def _data_below(path: str) -> Iterator[tuple[Path, os.stat_result]]:
+def _data_below(path: str) -> Iterator[tuple[Path, Entry]]:
+    """Yield the data files in a table's folder as a look at them shows them."""
+    storage = storage_at(path)
+    if isinstance(storage, ObjectStorage):
+        for entry in storage.walk():
+            *folders, name = entry.path.split("/")
+            if name.endswith(".parquet") and name[:1] not in "_." and not any(map(is_hidden, folders)):
+                yield root_path(storage.at(entry.path)), entry
+        return
     for folder, folders, names in os.walk(path):
         folders[:] = [name for name in folders if not is_hidden(name)]
         for name in names:
             if name.endswith(".parquet") and name[:1] not in "_.":
                 file = Path(folder) / name
-                yield file, file.stat()
+                found = storage.look(os.path.relpath(file, path))
+                if found is not None:
+                    yield file, found
 
 
 def _noted_before(path: str, version: int) -> int:
     """Return the newest version up to one whose writer left a note: what decides by the newest note must find it."""
     found = version
-    while found > 0 and entry_of(path, found).exists() and not _has_note(path, found):
+    while found > 0 and has_entry(path, found) and not _has_note(path, found):
         found -= 1
-    return found if entry_of(path, found).exists() else version
+    return found if has_entry(path, found) else version
 
 
 def _has_note(path: str, version: int) -> bool:
-    text = entry_of(path, version).read_text(encoding="utf-8")
-    return '"userMetadata"' in text and '"userMetadata":"{}"' not in text
+    text = read_entry(path, version)
+    return b'"userMetadata"' in text and b'"userMetadata":"{}"' not in text
 
 
-def _entries_before(path: str, version: int) -> Iterator[Path]:
-    """Yield what the log has of versions that no version from this one on is made from."""
+def _entries_before(path: str, version: int) -> Iterator[tuple[Path, int]]:
+    """Yield what the log has of versions that no version from this one on is made from, with the size."""
     first = max((found for found in checkpoints_of(path) if found <= version), default=0)
-    for name in os.listdir(log_of(path)):
-        match = _OF_A_VERSION.fullmatch(name)
+    log = _log(path)
+    for file in log.entries():
+        match = _OF_A_VERSION.fullmatch(file.name)
         if match and int(match[2] or match[1]) < first:
-            yield log_of(path) / name
+            yield root_path(log.at(file.name)), file.size
 
 
 def let_go(path: str, pruned: Pruned) -> None:
     """Delete what was found: log entries from the oldest on, so that a crash leaves a log without a gap, then data."""
     with table_lock(path):
         for file in [*sorted(pruned.entries), *pruned.files]:
-            file.unlink(missing_ok=True)
-            file.with_name(f".{file.name}.crc").unlink(missing_ok=True)
+            folder = storage_at(str(file.parent))
+            folder.delete(file.name)
+            if not is_remote(path):  # Hadoop's sums
+                folder.delete(f".{file.name}.crc")
 
 
 def write_checkpoint(path: str, every: int = 10) -> bool:

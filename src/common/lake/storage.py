@@ -192,6 +192,11 @@ class Storage:
             os.unlink(scratch)
             raise
 
+    def replace_seen(self, path: str, content: bytes, seen: str) -> bool:
+        """Replace a file that still has the version that was seen ("": there was none); tells whether it had, which a lock sees to."""
+        self.replace(path, content)
+        return True
+
     def keep_state(self, path: str, content: Mapping[str, Any], *, durable: bool = True) -> None:
         """Write a small JSON file at once, as `replace` does."""
         self.replace(path, json.dumps(content, indent=1, sort_keys=True).encode(), durable=durable)
