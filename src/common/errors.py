@@ -56,6 +56,7 @@ _OF_THE_MACHINE = {
     "File too large": "a file grew over the process's limit (ulimit -f); raise it and run again",
     "Permission denied": "the lake can't be written; check the owner and rights of its folders and run again",
     "Read-only file system": "the lake can't be written; it lies on a read-only file system",
+    "No module named 'pyspark'": "Spark is not installed in this environment; run scripts/setup_environment.sh",
     "OutOfMemoryError": "Spark ran out of memory; raise spark.driver.memory in conf/spark-defaults.conf",
 }
 

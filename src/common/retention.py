@@ -18,6 +18,8 @@ class Retention(BaseModel):
     quarantine: int = Field(default=365, ge=0)
     """Refused rows that were replayed or discarded, since then; open ones stay."""
     ops: int = Field(default=90, ge=0)
+    loads: int = Field(default=7, ge=0)
+    """Counts of single micro-batches; older ones are summed by run and day."""
     reports: int = Field(default=90, ge=0)
     logs: int = Field(default=30, ge=0)
     publications: int = Field(default=30, ge=1)

@@ -105,7 +105,8 @@ def _landed(config: Config) -> list[dict[str, Any]]:
     if not config.lake.exists(LANDED):
         return []
     columns = ["source", "path", "status", "reason", "drift", "snapshot_at", "ingested_at", "run_id"]
-    landed = config.lake.read_small(LANDED, columns=columns)
+    exports = [("source", "!=", "usage_events")]  # of event files, which are many, none is refused or has columns
+    landed = config.lake.read_small(LANDED, columns=columns, filters=exports)
     with connected(landed=landed) as connection:
         rows: list[dict[str, Any]] = connection.sql(_ODD_FILES).to_arrow_table().to_pylist()
     return rows

@@ -17,12 +17,13 @@ from ..common.contracts.schemas import arrow_schema
 from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError
 from ..common.lake.books import CLEARED, NEW, Books, Finding, restore_line
+from ..common.lake.duck import connected
 from ..common.names import BRONZE_EVENTS, INCREMENTS, LANDED, RECONCILIATION, RESULTS
 from ..common.names import EVENTS as SILVER
 from ..common.names import REFUSED_EVENTS as QUARANTINE
 from ..common.steps import StepResult
 from ..streaming import rebuilding
-from ..streaming.committed import made_anew
+from ..streaming.committed import last_accepted, made_anew
 
 RECENT = "speed.recent_events"
 STREAM = (BRONZE_EVENTS, SILVER, QUARANTINE, INCREMENTS, RECENT)
@@ -63,9 +64,8 @@ def _behind(config: Config, names: Collection[str], unmarked: Collection[str]) -
     """
     lake = config.lake
     least = _least(config, unmarked) if unmarked else {}
-    for row in lake.rows(LANDED, ["source", "bronze_version"]):
-        name = f"bronze.{row['source']}"
-        least[name] = max(least.get(name, -1), -1 if row["bronze_version"] is None else row["bronze_version"])
+    for source, version in _landed_versions(config):
+        least[f"bronze.{source}"] = max(least.get(f"bronze.{source}", -1), version)
     found = []
     for name in names:
         version = lake.version(name) if name in least else -1
@@ -75,6 +75,15 @@ def _behind(config: Config, names: Collection[str], unmarked: Collection[str]) -
             found.append(Finding(name, "removed" if version < 0 else "older", what))
     told = {finding.table for finding in found}
     return found + [finding for finding in _lost_loads(config) if finding.table in names and finding.table not in told]
+
+
+def _landed_versions(config: Config) -> list[tuple[str, int]]:
+    """Return each source with the newest version of bronze that its landed files lie in."""
+    if not config.lake.exists(LANDED):
+        return []
+    with connected(landed=config.lake.dataset(LANDED)) as connection:
+        sql = "SELECT source, coalesce(max(bronze_version), -1) FROM landed GROUP BY source"
+        return connection.sql(sql).fetchall()
 
 
 def _least(config: Config, names: Collection[str]) -> dict[str, int]:
@@ -97,8 +106,7 @@ def _least(config: Config, names: Collection[str]) -> dict[str, int]:
 def _lost_loads(config: Config) -> list[Finding]:
     """Return silver's events and the increments where they lack a load that was counted."""
     lake = config.lake
-    rows = lake.rows(RECONCILIATION, ["delivery"], [("table", "=", SILVER), ("accepted", ">", 0)])
-    counted = max((int(row["delivery"]) for row in rows), default=0)
+    counted = last_accepted(lake)
     if not counted:
         return []
     tables = [SILVER] if made_anew(lake.last_note(SILVER)) else [SILVER, INCREMENTS]

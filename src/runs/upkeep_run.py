@@ -60,9 +60,11 @@ def recorded(config: Config, what: Recorded, locks: tuple[str, ...], work: Calla
 
 def unread_versions(config: Config) -> dict[str, int]:
     """Return the first version of bronze's events that the stream may still read, be its checkpoint lost or not."""
-    only = [("table", "=", SILVER)]
-    rows = config.lake.rows(RECONCILIATION, ["to_version"], only) if config.lake.exists(SILVER) else []
-    counted = max((row["to_version"] for row in rows if row["to_version"]), default=-1)
+    lake = config.lake
+    newest = (
+        lake.newest(RECONCILIATION, "to_version") if lake.exists(SILVER) else None
+    )  # of events alone: a file has no range
+    counted = -1 if newest is None else int(newest)
     by_checkpoint = first_unread(config.lake, JOB)
     return {BRONZE_EVENTS: counted + 1 if by_checkpoint is None else min(counted + 1, by_checkpoint)}
 

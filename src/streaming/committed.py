@@ -69,6 +69,15 @@ def largest_load_id(lake: Lake) -> int | None:
     return None if largest is None else int(largest)
 
 
+def last_accepted(lake: Lake) -> int:
+    """Return the largest load that was counted and brought events, 0 where none did."""
+    note = newest_note(lake, RECONCILIATION)
+    if note.get("counts", {}).get("accepted"):
+        return int(note["load_id"])
+    rows = lake.rows(RECONCILIATION, ["delivery"], [("table", "=", SILVER), ("accepted", ">", 0)])
+    return max((int(row["delivery"]) for row in rows), default=0)
+
+
 def last_counted(lake: Lake) -> dict[str, Any]:
     """Return the note of the newest count; from its row, where the log no longer goes back to its commit."""
     note = newest_note(lake, RECONCILIATION)

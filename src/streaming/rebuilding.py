@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -60,8 +60,7 @@ def recount(config: Config) -> None:
     notes |= {int(c.note["load_id"]): c.note for c in lake.commits(SILVER) if "counts" in c.note}
     first = max((load for load, note in notes.items() if note.get("reload")), default=0)
     kept = newest_of_each(lake)
-    counted = {row["delivery"] for row in kept}
-    missing = {load: note for load, note in sorted(notes.items()) if load >= first and str(load) not in counted}
+    missing = {n: note for n, note in sorted(notes.items()) if n >= first and not _is_counted(kept, n, note)}
     rows = [load_row(SILVER, note, str(note["run_id"]), now_utc()) for note in missing.values()]
     last = notes[max(notes)] if notes else {}
     backfills = [note for note in missing.values() if note.get("backfill")]
@@ -73,6 +72,14 @@ def recount(config: Config) -> None:
         rows = [*restated(rows, held, note), *(row for row in rows if int(row["delivery"]) >= note["load_id"])]
     anew = pa.Table.from_pylist(rows, schema=arrow_schema(contract))
     lake.replace_small(anew, contract, where=f"\"table\" = '{SILVER}'", note=last)
+
+
+def _is_counted(kept: Sequence[Mapping[str, Any]], load: int, note: Mapping[str, Any]) -> bool:
+    """Tell whether a load has a row, or is in one that upkeep has summed: the next, which reaches back to its lines."""
+    after = next((row for row in kept if int(row["delivery"]) >= load), None)
+    if after is None:
+        return False
+    return int(after["delivery"]) == load or after["from_version"] <= note["from_version"]
 
 
 def unread(config: Config, finding: Finding, run_id: str) -> Finding:
@@ -119,9 +126,7 @@ def _opened_again(config: Config, held: Collection[str], run_id: str) -> int:
     """Open the refused lines that count as replayed and that bronze does not hold; what silver then takes is none again."""
     if config.lake.version(QUARANTINE) < 1:
         return 0
-    done = config.lake.read_small(
-        QUARANTINE, columns=["quarantine_id"], filters=[("status", "=", quarantine.REPLAYED)]
-    )
+    done = config.lake.read_small(QUARANTINE, columns=["quarantine_id"], filters=[("status", "=", quarantine.REPLAYED)])
     lost = [one for one in done["quarantine_id"].to_pylist() if quarantine.ENTRY + one not in held]
     changes = [{"quarantine_id": one, "status": quarantine.OPEN, "resolved_at": None} for one in lost]
     config.lake.update_small(config.registry[QUARANTINE], changes, {"run_id": run_id, "opened_again": len(lost)})

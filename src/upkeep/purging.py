@@ -8,11 +8,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ..common.config import Config
+from ..common.contracts.schemas import arrow_schema
 from ..common.lake.duck import connected
 from ..common.lake.pruning import entries_of
 from ..common.live import BATCH_VIEW
-from ..common.names import BRONZE_EVENTS, INCREMENTS, JOB_RUNS, RESULTS
+from ..common.names import BRONZE_EVENTS, EVENTS, INCREMENTS, JOB_RUNS, RECONCILIATION, RESULTS
 from ..common.publication import publications
+from ..common.quality.outcomes import summed
 from ..common.quality.quarantine import OPEN
 
 _TIMES = {
@@ -21,8 +23,8 @@ _TIMES = {
     "ops.stream_progress": '"at"',
     "ops.notifications": '"at"',
 }
-"""The records that age. What decides about what lands next (ops.landed_files, ops.gates), and what tables are compared with
-(ops.reconciliation), stays for ever."""
+"""The records that age. What decides about what lands next (ops.landed_files, ops.gates) stays for ever, and so do the counts
+of files that tables are compared with (ops.reconciliation); those of micro-batches are summed."""
 
 
 def purge(config: Config, table: str, now: datetime, *, unread: int | None, dry_run: bool) -> int:
@@ -38,6 +40,8 @@ def purge(config: Config, table: str, now: datetime, *, unread: int | None, dry_
     kept = config.settings.retention
     if table == INCREMENTS:
         return _delete(config, table, _covered_increments(config), dry_run)
+    if table == RECONCILIATION and kept.loads:
+        return _sum_loads(config, now - timedelta(days=kept.loads), dry_run)
     if table in _TIMES and kept.ops:
         return _delete(config, table, f"{_TIMES[table]} < {_literal(now - timedelta(days=kept.ops))}", dry_run)
     if table.startswith("quarantine.") and kept.quarantine:
@@ -59,6 +63,26 @@ def _delete(config: Config, table: str, where: str, dry_run: bool) -> int:
     if count and not dry_run:
         config.lake.delete(table, where, {**config.lake.last_note(table), "purged": count})
     return int(count)
+
+
+def _sum_loads(config: Config, before: datetime, dry_run: bool) -> int:
+    """Sum the counts of micro-batches of earlier days, each run's by day, in one commit beside the stream that appends more.
+
+    The days before the newest count stay as they are as well: alerts look at the loads of its last day.
+    """
+    lake, contract = config.lake, config.registry[RECONCILIATION]
+    newest = lake.newest(RECONCILIATION, "counted_at")
+    if newest is None:
+        return 0
+    before = min(before, newest - timedelta(days=1)).astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    rows = lake.rows(RECONCILIATION, filters=[("table", "=", EVENTS), ("counted_at", "<", before)])
+    loads = {int(row["delivery"]): row for row in sorted(rows, key=lambda row: row["counted_at"])}
+    kept = summed([row for _, row in sorted(loads.items())])
+    if len(kept) < len(rows) and not dry_run:
+        where = f"\"table\" = '{EVENTS}' AND counted_at < {_literal(before)}"
+        note = {**lake.last_note(RECONCILIATION), "summed": len(rows) - len(kept)}
+        lake.replace_small(pa.Table.from_pylist(kept, schema=arrow_schema(contract)), contract, where=where, note=note)
+    return len(rows) - len(kept)
 
 
 def _covered_increments(config: Config) -> str:

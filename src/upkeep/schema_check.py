@@ -105,7 +105,8 @@ def _of_headers(config: Config) -> Iterator[Difference]:
     if not config.lake.exists(LANDED):
         return
     columns = ["source", "path", "status", "drift", "snapshot_at", "ingested_at"]
-    with connected(landed=config.lake.read_small(LANDED, columns=columns)) as connection:
+    exports = [("source", "!=", "usage_events")]  # event files have no header
+    with connected(landed=config.lake.read_small(LANDED, columns=columns, filters=exports)) as connection:
         newest = connection.sql(_NEWEST).fetchall()
     for source, path, text in newest:
         drift, name = json.loads(text or "{}"), f"bronze.{source}"

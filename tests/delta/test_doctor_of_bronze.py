@@ -137,6 +137,25 @@ def test_tables_files_and_foreign_rows_and_what_the_dead_left(
     assert "Nothing is wrong." in capsys.readouterr().out
 
 
+def test_a_table_that_is_put_back_older_takes_what_it_lacks_from_the_landing_zone(config: Config) -> None:
+    table, users = Path(config.lake.path("bronze.users")), config.landing / "users.csv"
+    older, content = table.with_name("older"), users.read_bytes()
+    shutil.copytree(table, older)
+    try:
+        users.write_bytes(content + content.splitlines(keepends=True)[1])
+        assert batch(config) == 0
+        newer = rows_of(config)
+        shutil.rmtree(table)
+        older.rename(table)
+        ((key, finding),) = found(config).items()
+        assert key == "table_older bronze.users" and "What landed may be missing" in finding.means
+        type_in(finding.line, config, "bronze")
+        assert {n: business(rows) for n, rows in rows_of(config).items()} == {n: business(rows) for n, rows in newer.items()}
+        assert found(config) == {}
+    finally:
+        users.write_bytes(content)
+
+
 def test_what_landed_since_is_named_and_a_landing_zone_that_is_not_there(config: Config) -> None:
     rows, older = rows_of(config), config.lake.root.with_name("older")
     shutil.copytree(config.lake.root, older)

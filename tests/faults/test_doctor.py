@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from datetime import datetime, timedelta
 from pathlib import Path
 
+import pyspark
 import pytest
 from books_lake import ANSWERS, JOBS, assert_whole, rows_of, run
 from cloudlake.cli.main import main
 from cloudlake.common.clock import now_utc
 from cloudlake.common.config import Config
 from cloudlake.common.lake.damage import log_damage
+from cloudlake.common.lake.log import data_files
+from cloudlake.common.publication import published
 from cloudlake.common.receivers import WebhookTarget
 from cloudlake.runs.health import examine
+from cloudlake.upkeep import machine
 from cloudlake.upkeep.findings import Finding
 from cloudlake.upkeep.machine import machine_findings
 from deltalake import DeltaTable
-from flow import event_line, land_events, opened
+from flow import ROOT, event_line, land_events, opened, versions
 from lines_typed import log_of, newest_entry, type_in
 
 FIX = "cloudlake doctor --fix"
@@ -123,6 +130,79 @@ def test_a_landing_zone_that_has_moved_and_a_checkpoint_ahead_are_begun_anew_and
         moved.landing.rename(landing)
 
 
+def test_a_published_version_that_is_gone_gives_way_to_the_newest_and_another_landing_zone_to_the_own(
+    config: Config, answers: dict[str, list[str]], tmp_path: Path
+) -> None:
+    lake, name = config.lake, "gold.usage_daily"
+    rows, note, named = lake.read_small(name), lake.last_note(name), published(lake).version(name)
+    lake.replace_small(rows, config.registry[name], note=note)
+    (file,) = set(data_files(DeltaTable(lake.path(name), version=named), lake.path(name)))
+    Path(file).unlink()
+    found = wrong(config)
+    in_force = published(lake).run_id
+    assert set(found) == {f"publication_gone run {in_force}"}
+    assert "can't read" in found[f"publication_gone run {in_force}"].means
+    type_in(found[f"publication_gone run {in_force}"].line, config, *JOBS)
+    assert published(lake).run_id != in_force
+    assert_mended(config, answers)
+
+    other = opened(lake.root, tmp_path / "other")
+    (other.landing / "usage_events_stream").mkdir(parents=True)
+    ((key, finding),) = wrong(other).items()
+    assert key.startswith("landing_other") and str(config.landing) in finding.line
+    before = rows_versions(config)
+    assert main(["stream", "once", "--lake", str(lake.root), "--landing", str(other.landing)]) != 0, "it refuses to start"
+    type_in(finding.line, config, *JOBS)
+    assert wrong(config) == {} and rows_versions(config) == before
+    assert_whole(config, answers)
+
+
+def rows_versions(config: Config) -> dict[str, int]:
+    """The version of every table but the records of what the platform did."""
+    return {name: version for name, version in versions(config).items() if not name.startswith("ops.")}
+
+
+def without(folder: Path, *names: str) -> str:
+    """A folder of everything that is installed here but some packages, or parts of one."""
+    installed = Path(pyspark.__file__).parents[1]
+    for path in installed.iterdir():
+        parts = [name.partition("/")[2] for name in names if name.partition("/")[0] == path.name]
+        if not parts:
+            (folder / path.name).symlink_to(path)
+        elif all(parts):
+            (folder / path.name).mkdir()
+            for part in path.iterdir():
+                if part.name not in parts:
+                    (folder / path.name / part.name).symlink_to(part)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    ("lacks", "where", "line"),
+    [
+        ("pyspark", "pyspark: it is not installed", "scripts/setup_environment.sh"),
+        ("pyspark/jars", "__init__.py: the Delta jars are missing", "scripts/setup_environment.sh --force"),
+    ],
+)
+def test_spark_or_its_jars_that_are_not_installed_are_named(
+    built: Config, tmp_path: Path, lacks: str, where: str, line: str
+) -> None:
+    environment = os.environ | {"PYTHONPATH": f"{without(tmp_path, lacks)}:{ROOT / '.typing'}"}
+    folders = ["--lake", str(built.lake.root), "--landing", str(built.landing)]
+
+    def type_alone(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-S", "-m", "cloudlake.cli", *words, *folders]
+        return subprocess.run(command, env=environment, check=False, capture_output=True, text=True)
+
+    doctor = type_alone("doctor")
+    told = doctor.stdout.splitlines()
+    assert doctor.returncode == 1 and told[0].endswith(where) and told[0].startswith("! "), doctor.stderr
+    assert f"  type: {line}" in told
+    if lacks == "pyspark":
+        batch = type_alone("batch")
+        assert batch.returncode == 1 and "run scripts/setup_environment.sh" in batch.stderr
+
+
 def test_what_the_machine_lacks_is_named(built: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     now = now_utc()
     assert machine_findings(built, now) == []
@@ -131,6 +211,10 @@ def test_what_the_machine_lacks_is_named(built: Config, monkeypatch: pytest.Monk
         return [finding.kind for finding in machine_findings(config, at)]
 
     assert kinds(built, now - timedelta(days=400)) == ["clock"]
+    monkeypatch.setattr(machine, "LEAST_FREE_BYTES", 1 << 60)
+    (full,) = machine_findings(built, now)
+    assert (full.kind, full.line) == ("disk", "cloudlake maintain") and "MiB are free" in full.what
+    monkeypatch.undo()
     hook = WebhookTarget(kind="webhook", url="${CLOUDLAKE_NOWHERE}")
     settings = built.settings.model_copy(
         update={"notifications": built.settings.notifications.model_copy(update={"targets": {"chat": hook}})}

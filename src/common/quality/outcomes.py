@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import groupby
 from typing import Any
 
+MEASURES = ("landed", "accepted", "quarantined", "duplicates")
 SPLITS = ("inserted", "changed", "unchanged", "superseded")
 """What accepted rows did to their table."""
 
@@ -34,6 +37,30 @@ class Outcomes:
         self.accepted += other.accepted
         self.quarantined += other.quarantined
         self.duplicates += other.duplicates
+
+
+def summed(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Sum the counts of loads of one run that were counted on one day: one row, under the newest load of them.
+
+    So a row counts the loads after the row before it, up to its own.
+
+    Args:
+        rows: rows of ops.reconciliation of one table, each load once, in the order of their loads.
+    """
+    found = []
+    for _, group in groupby(rows, key=lambda row: (row["run_id"], row["counted_at"].date())):
+        loads = list(group)
+        numbers = {name: sum(row[name] or 0 for row in loads) for name in (*MEASURES, *SPLITS)}
+        texts = {name: _added(row[name] for row in loads) for name in ("reasons", "flags")}
+        found.append({**loads[-1], **numbers, **texts, "from_version": loads[0]["from_version"]})
+    return found
+
+
+def _added(texts: Iterable[str | None]) -> str:
+    total: Counter[str] = Counter()
+    for text in texts:
+        total.update(json.loads(text or "{}"))
+    return json.dumps(dict(total), sort_keys=True)
 
 
 def reconciliation_row(
