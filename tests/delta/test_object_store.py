@@ -78,6 +78,17 @@ def test_objects_are_written_read_listed_moved_and_deleted_as_files_are(connect:
         storage.read("x")
 
 
+def test_an_empty_object_that_marks_a_folder_is_no_file_in_it(connect: Callable[..., ObjectStorage]) -> None:
+    storage = connect("marked")
+    stores.arrow().create_dir(f"{BUCKET}/marked/a/b")  # as Hadoop does it too
+    assert storage.is_folder("a/b") and storage.entries("a/b") == [] == list(storage.walk())
+    assert [(entry.name, entry.kind) for entry in storage.entries("a")] == [("b", "folder")]
+    storage.replace("a/b/c", b"")
+    assert [entry.path for entry in storage.walk()] == ["a/b/c"] and storage.entries("a/b")[0].name == "c"
+    storage.rename("a", "d")
+    assert storage.is_file("d/b/c") and list(storage.walk("a")) == []
+
+
 def test_a_log_grows_and_objects_are_given_under_plain_names(connect: Callable[..., ObjectStorage]) -> None:
     storage = connect("logs")
     for text in (b"one", b"two"):

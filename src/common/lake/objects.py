@@ -80,10 +80,12 @@ class ObjectStorage(Storage):
         with _told_as_files_are(self.at(path)):
             found = obstore.list_with_delimiter(self._bucket, self._prefix(path))
         start = f"{path}/" if path else ""
-        folders = (f"{start}{place.rpartition('/')[2]}" for place in found["common_prefixes"])
-        listed = [Entry(name, 0, 0, 0, "folder", "") for name in folders]
-        listed += [_entry(f"{start}{one['path'].rpartition('/')[2]}", one) for one in found["objects"]]
-        return sorted(listed, key=lambda entry: entry.name)
+        objects = [one for one in found["objects"] if one["path"] != self._key(path)]  # not the folder's own mark
+        files = [_entry(f"{start}{one['path'].rpartition('/')[2]}", one) for one in objects]
+        files = [entry for entry in files if self._is_no_mark(entry)]
+        names = {f"{start}{place.rpartition('/')[2]}" for place in found["common_prefixes"]}
+        names |= {f"{start}{one['path'].rpartition('/')[2]}" for one in objects} - {entry.path for entry in files}
+        return sorted([*files, *(Entry(name, 0, 0, 0, "folder", "") for name in names)], key=lambda entry: entry.name)
 
     def walk(self, path: str = "") -> Iterator[Entry]:
         """Yield every object below a folder."""
@@ -92,13 +94,18 @@ class ObjectStorage(Storage):
         skipped = len(self._key("")) + 1 if self._key("") else 0
         with _told_as_files_are(self.at(path)):
             for batch in obstore.list(self._bucket, self._prefix(path)):
-                yield from (_entry(one["path"][skipped:], one) for one in batch)
+                found = (_entry(one["path"][skipped:], one) for one in batch)
+                yield from filter(self._is_no_mark, found)
 
     def lacking(self, places: Iterable[str]) -> list[str]:
         """Return those of some full paths below the root at which no object lies, from one listing."""
         wanted = list(places)
         present = {self.at(entry.path) for entry in self.walk()} if wanted else set()
         return [place for place in wanted if place not in present]
+
+    def _is_no_mark(self, entry: Entry) -> bool:
+        """Tell whether an object is more than the empty one, its name ending in /, with which Hadoop and others mark a folder."""
+        return entry.size > 0 or self.is_file(entry.path)
 
     def free_bytes(self) -> int | None:
         """Return None: a store has no end."""
