@@ -9,6 +9,7 @@ from .arguments import Commands, Parser, add_command, day, require_java
 
 if TYPE_CHECKING:
     from ..common.config import Config
+    from ..runs.steps import StepRecord
 
 EXAMPLES = """examples:
   cloudlake backfill --table silver.usage_events --from 2025-08-01 --to 2025-08-07      events of a week, from bronze
@@ -44,6 +45,10 @@ def run(config: Config, arguments: Namespace) -> int:
         return 0
     config.lake.storage.require_writable()
     require_java()
-    ran = run_backfill(config, span, on_end=lambda record: print(progress(record), file=sys.stderr, flush=True))
+
+    def on_end(record: StepRecord) -> None:
+        print(progress(record), file=sys.stderr, flush=True)
+
+    ran = run_backfill(config, span, on_end=on_end, master=arguments.master)
     show(ran, arguments)
     return ran.exit_code

@@ -126,8 +126,10 @@ def plan_backfill(config: Config, span: Span) -> list[str]:
     ]
 
 
-def run_backfill(config: Config, span: Span, *, on_end: Callable[[StepRecord], None]) -> Run:
+def run_backfill(config: Config, span: Span, *, on_end: Callable[[StepRecord], None], master: str | None = None) -> Run:
     """Make a span of a table anew in one commit, then what depends on it; killed in the middle, it is typed again.
+
+    `on_end` hears of each step of the run that builds the marts; `master` is where Spark runs, for the line that resumes it.
 
     Raises:
         LockedError: a batch runs, or, where it is about events, a stream.
@@ -137,11 +139,13 @@ def run_backfill(config: Config, span: Span, *, on_end: Callable[[StepRecord], N
     sessions = Sessions("cloudlake-backfill")
     if span.table.layer == "silver":
         folders = {"lake": str(config.lake.root), "landing": str(config.landing), "conf": str(config.conf)}
-        asked = Recorded("backfill", {"again": {span.table.name: (span.first, span.last)}, **folders})
+        asked = Recorded("backfill", {"again": {span.table.name: (span.first, span.last)}, "master": master, **folders})
         locks = ("batch", "stream") if span.table.name == EVENTS else ("batch",)
         recorded(config, asked, locks, lambda run_id: (None, _silver(sessions, config, span, run_id)))
     jobs = (*([span.table.name] if span.is_told_anew else []), *_marts(config, span), "serving")
-    options = Options(jobs=jobs, parallel=config.settings.parallel, again={span.table.name: (span.first, span.last)})
+    options = Options(
+        jobs=jobs, parallel=config.settings.parallel, again={span.table.name: (span.first, span.last)}, master=master
+    )
     ran = run_batch(config, options, on_end=on_end)
     if ran.exit_code == 0 and span.is_told_anew:
         storage = config.lake.storage
