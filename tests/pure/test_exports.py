@@ -164,6 +164,22 @@ def test_each_file_fails_alone_and_columns_that_are_new_widen_the_table(config: 
     assert {row["Mood_new"] for row in config.lake.rows("bronze.nps_surveys")} == {None, "good", "bad"}
 
 
+def test_a_file_that_cannot_be_opened_for_a_night_is_told_once_and_not_taken_again(config: Config, surveys: Table) -> None:
+    land(config, "2025-09-01/nps_surveys.csv", HEADER + ROW)
+    assert ingest(config, surveys).rows_out == 1
+    place, aside = config.landing / "2025-09-01" / "nps_surveys.csv", config.landing / "aside"
+    place.rename(aside)
+    place.symlink_to("/proc/self/mem")  # a file whose first byte nobody can read, root included
+    assert ingest(config, surveys, 1).detail["refused"] == ["2025-09-01/nps_surveys.csv"]
+    assert ingest(config, surveys, 2).skipped, "what can't be opened is told once"
+    place.unlink()
+    aside.rename(place)
+    assert ingest(config, surveys, 3).skipped, "its content is the one that was taken"
+    assert len(config.lake.rows("bronze.nps_surveys")) == 1
+    land(config, "2025-09-01/nps_surveys.csv", HEADER + ROW * 2)
+    assert ingest(config, surveys, 4).rows_out == 2
+
+
 def test_files_that_look_like_deliveries_and_are_none_are_told_and_odd_folders_stop_nothing(
     config: Config, surveys: Table
 ) -> None:

@@ -69,6 +69,10 @@ def snapshot_time(
     return at, ""
 
 
+_UNREAD = ""
+"""The hash of a file that could not be opened: nobody knows what it holds, so it is not what its path held last."""
+
+
 def content_hash(path: str, content: bytes) -> str:
     """Return what the content of a delivery is known by."""
     return hash_of(content) if is_extract(path) else hashlib.sha256(content).hexdigest()
@@ -82,19 +86,19 @@ def identify(
     try:
         entry, content, reason = zone.look(path), zone.read(path), ""
     except OSError as error:
-        entry, content, reason = None, b"", f"the file can't be read: {error.strerror}"
+        entry, content, reason = None, None, f"the file can't be read: {error.strerror}"
     modified = time_of(entry.modified_seconds) if entry else now
     at, undated = snapshot_time(path, modified, snapshot_at, config.settings.times, now)
     file = LandedFile(
         table.short_name,
         shown(path),
-        content_hash(path, content),
-        len(content),
+        _UNREAD if content is None else content_hash(path, content),
+        len(content or b""),
         modified,
         at,
         reason or undated,
     )
-    return file, content
+    return file, content or b""
 
 
 def unpacked(content: bytes, most_bytes: int) -> bytes:
@@ -146,7 +150,9 @@ def examined(
     config: Config, table: Table, known: Sequence[Mapping[str, Any]], snapshot_at: datetime | None, now: datetime
 ) -> list[tuple[LandedFile, bool]]:
     """Return each file that lies there, opened where it may be new, and whether it is."""
-    last = {row["path"]: row for row in sorted(known, key=lambda row: row["ingested_at"])}
+    in_order = sorted(known, key=lambda row: row["ingested_at"])
+    told = {row["path"]: row for row in in_order}
+    last = {row["path"]: row for row in in_order if row["sha256"] != _UNREAD}
     held = config.lake.column_names(table.name)
     found = []
     require_landing(config)
@@ -157,6 +163,7 @@ def examined(
             found.append((file, False))
             continue
         file = opened(config, file, path, content, table, held)
+        before = told.get(file.path)
         same = before is not None and (before["sha256"], before["reason"] or "") == (file.sha256, file.reason)
         found.append((file, not (same and file.reason)))
     return found
