@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import os
 import sys
@@ -102,6 +103,7 @@ def start_session(app_name: str = "cloudlake") -> SparkSession:
     stores.tell_spark(session)
     session.sparkContext.setLogLevel("ERROR")
     gc.freeze()  # what is loaded by now stays; to look for garbage among it would take a tenth of a second, each time
+    atexit.register(gc.unfreeze)  # else what is loaded outlives the interpreter, and DuckDB's binding calls it leaked, at length
     return session
 
 
