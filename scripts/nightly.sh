@@ -1,8 +1,12 @@
 #!/usr/bin/env bash
 # What cron runs: one at a time, health checks before, a log of its own, then upkeep. Folders and settings are those of
 # every command: CLOUDLAKE_LAKE, CLOUDLAKE_LANDING and CLOUDLAKE_CONF, else conf/lake.yaml. --master and --spark-conf say where Spark runs.
+#
+#   scripts/nightly.sh                                  as cron calls it
+#   scripts/nightly.sh --master spark://node-1:7077     on a cluster
 set -uo pipefail
 cd -- "$(dirname "${BASH_SOURCE[0]}")/.." >/dev/null || exit 2
+case " $* " in *" -h "* | *" --help "*) sed -n '2,6s/^# \{0,1\}//p' scripts/nightly.sh; exit 0 ;; esac
 if [ "$(locale charmap 2>/dev/null)" != UTF-8 ]; then export LC_ALL=C.UTF-8; fi  # cron has none, and names have letters
 if [ ! -x .venv/bin/python ]; then scripts/setup_environment.sh || exit; fi
 settings=$(.venv/bin/python scripts/settings.py --for-a-run) || exit 2

@@ -369,6 +369,21 @@ def test_sql_reads_the_published_tables_and_all_of_silver_but_what_is_personal(c
         free_sql.ask(config, "FROM gold.dim_dat")
 
 
+def test_sql_reads_every_table_of_silver_and_ops_and_a_boolean_is_one(config: Config) -> None:
+    for table in config.registry.layer("silver", "ops"):
+        wanted = {name: column.type for name, column in table.columns.items() if name not in table.personal}
+        found = free_sql.ask(config, f"FROM {table.name}").schema
+        assert found.names == list(wanted), table.name
+        booleans = [name for name, kind in wanted.items() if kind == "boolean"]
+        assert all(pa.types.is_boolean(found.field(name).type) for name in booleans), table.name
+    assert free_sql.ask(config, "SELECT count_if(is_current) AS n FROM silver.users")["n"].to_pylist() != [0]
+
+
+def test_a_segment_is_checked_as_every_filter_is(config: Config) -> None:
+    with pytest.raises(ConfigurationError, match="did you mean 'Champions'"):
+        ask(config, "customers", segment="champions")
+
+
 def limited(config: Config, folder: Path, limits: str) -> Config:
     """The same lake, with other limits of SQL."""
     folder.mkdir()

@@ -171,7 +171,9 @@ class Reader:
             files, columns = _files(lake.path(table.name), version, lake.stamp(table.name, version))
         kept = [name for name in table.column_names if name in columns]
         source = parquet_of(files, partitioned=bool(table.layout.partition))
-        selected = ", ".join(f'"{name}"' for name in kept)  # "table" and "at" are words of SQL
+        # Of a folder's name DuckDB knows whether it is a date or a number, not whether it is a boolean.
+        named = {name for name in table.layout.partition if table.columns[name].type == "boolean"}
+        selected = ", ".join(f'CAST("{c}" AS BOOLEAN) AS "{c}"' if c in named else f'"{c}"' for c in kept)
         if files and kept == table.column_names:
             return f"SELECT {selected} FROM {source}"
         empty = f"empty_{table.layer}_{table.short_name}"

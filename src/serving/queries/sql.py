@@ -123,7 +123,7 @@ def _close(reader: Reader, names: list[str]) -> None:
         connection.execute(f"CREATE SCHEMA publication.{layer}")
     try:
         for name in names:
-            columns = ", ".join(shown_columns(registry[name]))
+            columns = ", ".join(f'"{column}"' for column in shown_columns(registry[name]))  # "table", "at" are words of SQL
             connection.execute(f"CREATE TABLE publication.{name} AS SELECT {columns} FROM memory.{name}")
     except duckdb.OutOfMemoryException:
         raise CloudlakeError(_too_much(limits.memory)) from None
