@@ -45,6 +45,7 @@ def gather(config: Config, now: datetime) -> dict[str, Any]:
         "stream": stream_state(config, now),
         "last_runs": [_run(row) for row in runs[:5]],
         "last_batch": next(iter(batches), None),
+        "last_stream": next((_run(row) for row in runs if row["step"] == "stream"), None),
         "last_good_batch": next((run for run in batches if run["status"] == "done"), None) or _last_good(config),
         "cut_off": _cut_off(rows, runs, lock_holder(config.lake, "batch")),
         "publication": {
@@ -158,8 +159,11 @@ def _of_runs(found: State, now: datetime) -> Iterator[str]:
 
 
 def _of_the_stream(found: State, now: datetime) -> Iterator[str]:
+    last = found["last_stream"]
     if found["stream"]["problem"]:
         yield found["stream"]["problem"]
+    elif last is not None and last["status"] == "failed" and not found["locks"]["stream"]:
+        yield f"the last stream run {last['run_id']} failed: {last['error']}. Mend it, then scripts/run_streaming_pipeline.sh once"
 
 
 def _of_the_publication(found: State, now: datetime) -> Iterator[str]:

@@ -74,7 +74,7 @@ class BronzeQuery:
             raise CloudlakeError(
                 f"{checkpoint.place}: this lake reads its events from {checkpoint.begun.get('landing')}, not from "
                 f"{landing}. Give the other landing zone a lake of its own (--lake). If the same landing zone has "
-                f"moved, delete {checkpoint.place}: files whose relative path bronze holds are not read again."
+                "moved, cloudlake doctor --fix begins the checkpoint anew: what was read from there is not read again."
             )
         return checkpoint
 

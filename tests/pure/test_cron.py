@@ -156,3 +156,10 @@ def test_the_schedule_the_lake_and_how_long_logs_are_kept_come_from_the_named_co
     (conf / "lake.yaml").write_text("parallel: many\n")
     refused = cron.call("install", "--conf", str(conf))
     assert refused.returncode == 2 and "lake.yaml" in refused.stderr and "7 4" in cron.entries()[1]
+
+
+def test_asking_the_nightly_script_for_help_begins_no_run(tmp_path: Path) -> None:
+    environment = {**os.environ, "CLOUDLAKE_LAKE": str(tmp_path / "lake")}
+    command = [str(ROOT / "scripts" / "nightly.sh"), "--help"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert "--master" in done.stdout and not list(tmp_path.iterdir())

@@ -16,6 +16,8 @@ def state(**other: Any) -> dict[str, Any]:
     return {
         "last_batch": batch,
         "last_good_batch": batch,
+        "last_stream": {"run_id": "20250901T030000Z-s", "step": "stream", "status": "done", "error": None},
+        "locks": {"stream": None},
         "cut_off": None,
         "stream": {"problem": ""},
         "publication": {"run_id": batch["run_id"], "published_at": (NOW - timedelta(hours=10)).isoformat(), "tables": 30},
@@ -43,6 +45,14 @@ def test_a_publication_is_old_only_where_no_good_batch_has_looked_since() -> Non
     assert problems(stale, NOW) == ["the publication is 50 h old: scripts/run_batch_pipeline.sh, and scripts/setup_cron.sh status"]
     assert problems(state(publication=old, last_good_batch={"started_at": NOW - timedelta(hours=36)}), NOW) == []
     assert len(problems(state(publication=old, last_good_batch=None), NOW)) == 1
+
+
+def test_a_stream_run_that_failed_is_told_until_one_runs_or_ends_well() -> None:
+    failed = {"run_id": "r4", "step": "stream", "status": "failed", "error": "the landing zone has moved"}
+    (told,) = problems(state(last_stream=failed), NOW)
+    assert told.startswith("the last stream run r4 failed: the landing zone has moved. Mend it, then scripts/run_streaming_pipeline.sh")
+    assert problems(state(last_stream=failed, locks={"stream": {"pid": 1}}), NOW) == []
+    assert problems(state(last_stream=None), NOW) == []
 
 
 def test_everything_that_is_wrong_is_told_with_what_to_do() -> None:
