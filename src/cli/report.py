@@ -1,4 +1,4 @@
-"""`cloudlake report`: the dashboard's pages as one file, to mail or print."""
+"""`cloudlake report`: the dashboard's pages as one file, to mail or print; of one customer alone where it is for one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """examples:
   cloudlake report --out monday.html                    every page; opens from disk, without a network
-  cloudlake report --out nimbus.html --org org_1a2b     one customer
+  cloudlake report --out nimbus.html --org org_1a2b     one customer: nothing of others in it
 """
 
 
@@ -20,7 +20,7 @@ def register(commands: Commands[Parser]) -> None:
     """Add the command."""
     report = add_command(commands, "report", "Write the dashboard's pages as one HTML file.", EXAMPLES)
     report.add_argument("--out", required=True, metavar="FILE", help="the file to write, such as report.html")
-    report.add_argument("--org", metavar="ORG", help="one organisation")
+    report.add_argument("--org", metavar="ORG", help="one organisation: only what is of it alone")
     report.set_defaults(run=run)
 
 
@@ -43,5 +43,6 @@ def run(config: Config, arguments: Namespace) -> int:
         raise ConfigurationError(
             f"--out {path}: can't be written ({error.strerror}); name a file in a folder that is there"
         ) from None
-    print(f"{path}: {len(page.encode()):,} bytes; open it with a browser, or print it from there")
+    covers = f"of {arguments.org} alone" if arguments.org else "of all organisations"
+    print(f"{path}: {covers}, {len(page.encode()):,} bytes; open it with a browser, or print it from there")
     return 0

@@ -114,12 +114,48 @@ def test_what_is_asked_wrongly_is_told_with_the_nearest_name(web: TestClient) ->
         found = web.get(path)
         assert found.status_code == status and said in found.json()["error"], path
     page = web.get("/finops", params={"org": "org_aa"})
-    assert page.status_code == 200 and "org_a" in page.text and 'role="alert"' in page.text
+    assert page.status_code == 400 and "org_a" in page.text
     assert 'value="org_aa"' in page.text, "what was typed stays, to be mended"
-    assert web.get("/customers/org_zz").status_code == 200 and "no organisation is called" in web.get("/customers/org_zz").text
+    for path in ("/finops?org=org_aa&service=nix", "/support?org=org_aa", "/product?org=org_aa", "/queries/daily-costs?org=org_aa",
+                 "/customers/org_aa"):  # fmt: skip
+        page = web.get(path)
+        assert page.status_code == (404 if path.startswith("/customers") else 400), path
+        assert page.text.count("no organisation is called") == page.text.count('role="alert"') == 1, path
+        assert "No answer" not in page.text and "data-chart" not in page.text and "data-refresh" not in page.text, path
+        assert 'href="/customers">Customers</a>' in page.text.split('role="alert"')[1], "a remedy that is no shell command"
+    assert "Nothing has been published" not in web.get("/nowhere").text
     assert web.get("/nowhere").status_code == 404 and web.get("/static/nothing.js").status_code == 404
     for path in ("/static/..%2fserver.py", "/quality/..%2fpublished.json", "/quality/%2e%2e%2fpublished.json", "/quality/x.html"):
         assert web.get(path).status_code == 404, path
+
+
+def test_what_a_filter_does_not_narrow_says_so(config: Config, web: TestClient) -> None:
+    with open_reader(config) as reader:
+        queries = reader.declarations.queries
+    about = {"org": ("org_b", "all organisations"), "from": ("2025-08-20", "all dates"), "service": ("genai", "all services"),
+             "severity": ("high", "all severities"), "band": ("watch", "all customers")}  # fmt: skip
+    pages = {"finops": ("org", "from", "service"), "support": ("org", "from", "severity"), "product": ("org", "from"),
+             "customers": ("band",)}  # fmt: skip
+    for path, names in pages.items():
+        asked = {name: about[name][0] for name in names}
+        text = web.get(f"/{path}", params=asked).text
+        assert 'class="scope"' not in web.get(f"/{path}").text, "without a filter everything is of all"
+        seen = 0
+        for block in re.findall(r'<(?:figure|section) class="block.*?</(?:figure|section)>|<div class="figure.*?</div>', text, re.DOTALL):
+            (name,) = set(re.findall(r'href="/queries/([a-z-]+)', block))
+            wider = dict.fromkeys(about[one][1] for one in names if one not in queries[name].filters)
+            said = ", ".join(wider).capitalize()
+            assert re.findall(r'<p class="scope">(.*?)</p>', block) == ([said] if said else []), (path, name)
+            seen += 1
+        assert seen > 2, path
+
+
+def test_searching_the_customers_keeps_how_they_are_sorted(web: TestClient) -> None:
+    page = web.get("/customers", params={"sort": "cost_30d_usd", "order": "down"}).text
+    form = page.split('<form class="filters"')[1].split("</form>")[0]
+    kept = dict(re.findall(r'<input type="hidden" name="(\w+)" value="(\w+)">', form))
+    assert kept == {"sort": "cost_30d_usd", "order": "down"}
+    assert "hidden" not in web.get("/customers").text.split('<form class="filters"')[1].split("</form>")[0]
 
 
 EVIL = (
@@ -143,7 +179,7 @@ def test_no_filter_lets_anything_through_and_no_answer_holds_anything_personal(c
     for evil in EVIL:
         for path in ("/finops", "/queries/daily-costs"):
             page = web.get(path, params={"org": evil, "service": evil, "from": evil})
-            assert page.status_code == 200 and "<script>alert" not in page.text and ">49<" not in page.text
+            assert page.status_code == 400 and "<script>alert" not in page.text and ">49<" not in page.text
         assert web.get("/customers", params={"search": evil, "segment": evil}).status_code == 200
     assert web.get("/").text.count('class="failure"') == 0, "every table is still there"
 
@@ -231,7 +267,15 @@ def test_the_report_is_one_file_with_the_same_figures(config: Config, tmp_path: 
     with client(config) as web:
         options = re.findall(r'data-option="[^"]*">(.*?)</script>', web.get("/finops").text)
     assert len(options) >= 5 and all(option in text for option in options), "the charts hold the same numbers"
-    assert main(["report", *where, "--org", "org_b"]) == 0 and ">Bolt</h1>" in (tmp_path / "r.html").read_text()
+    assert "It covers all organisations." in text
+    assert main(["report", *where, "--org", "org_b"]) == 0
+    one = (tmp_path / "r.html").read_text()
+    assert ">Bolt</h1>" in one and "It covers one organisation, Bolt (org_b)" in one
+    told = one.split("<body")[1].split("<script>")[0]
+    asked = re.findall(r"<code>cloudlake query ([^<]*)</code>", told)
+    assert len(asked) >= 15 and all(line.endswith(" --org org_b") for line in asked), "nothing is of all organisations"
+    assert not re.search("org_a|org_c|Acme|=Cell", told), "nor of another"
+    assert all(f"<h1 id=\"p{n}-title\">{title}</h1>" in one for n, title in enumerate(("Bolt", "FinOps", "Support", "Product"), 1))
     assert main(["report", *where, "--org", "org_bb"]) == 2 and "did you mean 'org_b'" in capsys.readouterr().err
     assert main(["report", "--lake", str(config.lake.root), "--out", str(tmp_path / "no" / "r.html")]) == 2
 

@@ -28,6 +28,8 @@ class Figure:
     tone: str = ""
     """"", good, watch or bad; always said in words as well."""
     link: str = ""
+    scope: str = ""
+    """What it covers beyond the page's filters; so in every block."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,7 @@ class Chart:
     lead: str = ""
     wide: bool = False
     height: int = 260
+    scope: str = ""
     kind: str = "chart"
 
 
@@ -108,6 +111,7 @@ class Grid:
     lead: str = ""
     more: str = ""
     wide: bool = True
+    scope: str = ""
     kind: str = "grid"
 
 
@@ -121,6 +125,7 @@ class Facts:
     empty: str = ""
     failure: str = ""
     wide: bool = False
+    scope: str = ""
     kind: str = "facts"
 
 
@@ -163,7 +168,7 @@ class Field:
     label: str
     value: str = ""
     kind: str = "text"
-    """text, date, search or choice."""
+    """text, date, search, choice or hidden."""
     choices: Sequence[tuple[str, str]] = ()
     hint: str = ""
     suggestions: Sequence[str] = ()
@@ -180,3 +185,5 @@ class Page:
     fields: Sequence[Field] = ()
     faults: Sequence[str] = ()
     """What is wrong with the filters, each in a sentence."""
+    is_unknown: bool = False
+    """Whether what the page would be of is not there."""

@@ -13,9 +13,10 @@ from ...common.config import Config
 from ...common.errors import ConfigurationError
 from .asking import Ask
 from .lookup import Asked, state_of
-from .model import Figures, Links, Page, Source
+from .model import Page, Source
 from .pages import PAGES, customer
 from .rendering import render, static_file
+from .scope import of_one, sources
 from .snapshots import Snapshot
 
 _SCRIPTS = ("echarts.common.min.js", "dashboard.js")
@@ -24,7 +25,9 @@ _OF_ONE = ("finops", "support", "product")
 
 
 def report(config: Config, now: datetime, org: str | None = None) -> str:
-    """Return the report as HTML: every page, or, of one organisation, its own page and those that can be of it.
+    """Return the report as HTML: every page, or, of one organisation, its own page and what of the others is of it alone.
+
+    What is mailed to one customer tells nothing of another, nor of all together.
 
     Raises:
         ConfigurationError: no organisation has this id.
@@ -36,7 +39,7 @@ def report(config: Config, now: datetime, org: str | None = None) -> str:
         pages = list(_pages(snapshot.ask, org))
     finally:
         asked.close()
-    sources = {anchor(source): source for page in pages for source in _sources(page)}
+    found = {anchor(source): source for page in pages for source in sources(page)}
     scripts = [Markup(static_file(name).decode()) for name in _SCRIPTS]
     hashes = " ".join(f"'sha256-{_digest(script)}'" for script in scripts)
     policy = f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
@@ -46,7 +49,8 @@ def report(config: Config, now: datetime, org: str | None = None) -> str:
         go=lambda address: "",
         title=f"cloudlake report{f': {org}' if org else ''}",
         pages=pages,
-        sources=[sources[key] for key in sorted(sources)],
+        covers=f"{pages[0].title} ({org})" if org else "",
+        sources=[found[key] for key in sorted(found)],
         anchor=anchor,
         made_at=now,
         policy=policy,
@@ -72,17 +76,8 @@ def _pages(ask: Ask, org: str | None) -> Iterator[Page]:
     known = ask("customer", filters)
     if known.failure:
         raise ConfigurationError(known.failure.replace("org:", "--org:", 1))
-    yield customer(ask, org, filters)
-    yield from (PAGES[name](ask, filters) for name in _OF_ONE)
-
-
-def _sources(page: Page) -> Iterator[Source]:
-    for section in page.sections:
-        for block in section.blocks:
-            if isinstance(block, Figures):
-                yield from (figure.source for figure in block.items)
-            elif not isinstance(block, Links):
-                yield block.source
+    made = (customer(ask, org, filters), *(PAGES[name](ask, filters) for name in _OF_ONE))
+    yield from (page for page in (of_one(page, "org", org) for page in made) if page.sections)
 
 
 def _digest(script: str) -> str:

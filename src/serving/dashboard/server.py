@@ -29,7 +29,7 @@ from .lookup import Asked, state_of
 from .pages import PAGES, customer, query_page
 from .rendering import render, render_page, static_file
 from .security import COOKIE, Doors, Guard, local_path
-from .snapshots import Snapshot, Snapshots
+from .snapshots import Made, Snapshot, Snapshots
 
 REFRESH_SECONDS = 5
 """An open page asks again so often; where nothing has changed the answer is empty."""
@@ -90,11 +90,14 @@ class Dashboard:
                 return Response(status_code=304, headers={"ETag": snapshot.etag})
             said = SAID.get(asked.pop("said", ""), "")
 
-            def make() -> bytes:
-                return render_page(page(snapshot.ask, asked), **self._about(snapshot), said=said).encode()
+            def make() -> Made:
+                found = page(snapshot.ask, asked)
+                about = self._about(snapshot) | ({"live": 0} if found.faults else {})  # a fault does not go by waiting
+                status = 404 if found.is_unknown else 400 if found.faults else 200
+                return Made(render_page(found, **about, said=said).encode(), status)
 
-            key = (request.url.path, said, *sorted(asked.items()))
-            return HTMLResponse(snapshot.pages.get(key, make), headers={"ETag": snapshot.etag})
+            made = snapshot.pages.get((request.url.path, said, *sorted(asked.items())), make)
+            return HTMLResponse(made.body, made.status, headers={"ETag": snapshot.etag})
 
     def _about(self, snapshot: Snapshot[Asked]) -> dict[str, Any]:
         opened = snapshot.opened

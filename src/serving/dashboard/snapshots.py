@@ -11,6 +11,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 from .asking import Answer
@@ -67,13 +68,21 @@ class Kept(Generic[T]):
         return made
 
 
+@dataclass(frozen=True)
+class Made:
+    """A page as it is sent."""
+
+    body: bytes
+    status: int
+
+
 class Snapshot(Generic[Lake]):
     """One state of the lake."""
 
     def __init__(self, opened: Lake, state: str) -> None:
         self.opened = opened
         self.etag = f'"{hashlib.sha256(state.encode()).hexdigest()[:24]}"'
-        self.pages: Kept[bytes] = Kept(KEPT)
+        self.pages: Kept[Made] = Kept(KEPT)
         self._answers: Kept[Answer] = Kept(KEPT)
         self._users = 0
         self._is_left = False

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 from ..asking import Ask
 from ..model import Page
-from .customer import customer
+from ..scope import page_of
+from . import customer as one_customer
 from .customers import customers
 from .finops import finops
 from .operations import operations
@@ -17,12 +18,13 @@ from .support import support
 
 Filters = Mapping[str, str]
 PAGES: Mapping[str, Callable[[Ask, Filters], Page]] = {
-    "": overview,
-    "finops": finops,
-    "customers": customers,
-    "support": support,
-    "product": product,
-    "operations": operations,
+    "": page_of(overview),
+    "finops": page_of(finops),
+    "customers": page_of(customers),
+    "support": page_of(support),
+    "product": page_of(product),
+    "operations": page_of(operations),
 }
+customer = page_of(one_customer.customer)
 
 __all__ = ["PAGES", "customer", "query_page"]

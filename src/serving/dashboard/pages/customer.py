@@ -67,7 +67,8 @@ def customer(ask: Ask, org_id: str, filters: Mapping[str, str]) -> Page:
             ]),
         ],
         (),
-        [who.failure] if who.is_refused else [],
+        who.failure.splitlines() if who.is_refused else [],
+        is_unknown=who.is_refused,
     )  # fmt: skip
 
 

@@ -46,11 +46,16 @@ def customers(ask: Ask, filters: Mapping[str, str]) -> Page:
                 ranked_chart(segments, "Customers by segment", "segment", "orgs", x="Segment", y="Customers"),
             ]),
         ],
-        [Field("search", "Name or id", filters.get("search", ""), "search", hint="a part of it"),
+        [*_chosen(filters), Field("search", "Name or id", filters.get("search", ""), "search", hint="a part of it"),
          form.choice("band", "Health", filters, ["healthy", "watch", "at_risk"]),
          form.choice("segment", "Segment", filters, sorted(str(row["segment"]) for row in segments.rows))],
         form.faults(found),
     )  # fmt: skip
+
+
+def _chosen(filters: Mapping[str, str]) -> list[Field]:
+    """Return the sort that was chosen, so that searching keeps it."""
+    return [Field(name, "", value, "hidden") for name, value in form.picked(filters, "sort", "order").items()]
 
 
 def _count(found: Answer) -> Figure:

@@ -36,4 +36,4 @@ def picked(filters: Mapping[str, str], *names: str) -> dict[str, str]:
 
 def faults(*answers: Answer) -> list[str]:
     """Return what is wrong with the filters, once each."""
-    return list(dict.fromkeys(answer.failure for answer in answers if answer.is_refused))
+    return list(dict.fromkeys(fault for answer in answers if answer.is_refused for fault in answer.failure.splitlines()))

@@ -9,6 +9,7 @@ from ...queries import Filter, Query
 from ..asking import Ask
 from ..blocks import grid
 from ..model import Cell, Column, Field, Grid, Link, Links, Page, Section, Source
+from . import filters as form
 
 _KINDS = {"date": "date", "month": "text"}
 
@@ -22,10 +23,11 @@ def query_page(ask: Ask, query: Query, filters: Mapping[str, str]) -> Page:
     rows = grid(answer, "Rows", list(query.columns), limit=500, empty=said)
     if missing:
         rows = Grid("Rows", answer.source, empty=said)
+    faults = form.faults(answer) if not missing else []
     parameters = "?" + urlencode(asked) + ("&" if asked else "")
     ways = [
-        Link(f"as {form}", f"/api/v1/query/{query.name}{parameters}format={form}")
-        for form in ("json", "csv", "parquet")
+        Link(f"as {file}", f"/api/v1/query/{query.name}{parameters}format={file}")
+        for file in ("json", "csv", "parquet")
     ]
     options = "".join(f" --{name} {value}" for name, value in asked.items())
     return Page(
@@ -33,13 +35,13 @@ def query_page(ask: Ask, query: Query, filters: Mapping[str, str]) -> Page:
         query.title,
         query.description,
         [
-            Section("The answer", [rows]),
+            *([] if faults else [Section("The answer", [rows])]),
             Section("What it means", [_columns(query, answer.source), Links("The same elsewhere", [
                 *ways, Link("all queries", "/queries", f"and on the command line: cloudlake query {query.name}{options}"),
             ])]),
         ],
         [_field(one, asked) for one in query.filters.values()],
-        [answer.failure] if answer.is_refused and not missing else [],
+        faults,
     )  # fmt: skip
 
 

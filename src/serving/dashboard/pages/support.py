@@ -42,10 +42,10 @@ def support(ask: Ask, filters: Mapping[str, str]) -> Page:
             ]),
             Section("How fast they are resolved", [
                 grouped_chart(times, f"Median hours to resolve, severity {said}, by month and category", "month", "category",
-                              "p50_resolution_hours", kind="bar", x="Month created", y="Hours", lead="All organisations."),
+                              "p50_resolution_hours", kind="bar", x="Month created", y="Hours"),
                 grouped_chart(times, f"90th percentile of hours to resolve, severity {said}, by month and category", "month",
                      "category",
-                              "p90_resolution_hours", kind="bar", x="Month created", y="Hours", lead="All organisations."),
+                              "p90_resolution_hours", kind="bar", x="Month created", y="Hours"),
                 grid(table, "By month, category and severity", ["month", "category", "severity", "tickets", "open", "open_over_30d",
                      "sla_breached", "sla_breach_rate", "avg_csat", "p50_resolution_hours", "p90_resolution_hours"], limit=120),
             ]),
