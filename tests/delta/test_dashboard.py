@@ -150,6 +150,12 @@ def test_what_a_filter_does_not_narrow_says_so(config: Config, web: TestClient) 
         assert seen > 2, path
 
 
+def test_the_age_of_the_data_is_told_by_the_clock_and_the_contract(web: TestClient) -> None:
+    for path in ("/", "/operations"):
+        page = web.get(path).text
+        assert re.search(r"The newest event is [\d,]+ d old \(limit 36 h\)", page) and "2025-08-31 " in page, path
+
+
 def test_searching_the_customers_keeps_how_they_are_sorted(web: TestClient) -> None:
     page = web.get("/customers", params={"sort": "cost_30d_usd", "order": "down"}).text
     form = page.split('<form class="filters"')[1].split("</form>")[0]
@@ -180,7 +186,9 @@ def test_no_filter_lets_anything_through_and_no_answer_holds_anything_personal(c
         for path in ("/finops", "/queries/daily-costs"):
             page = web.get(path, params={"org": evil, "service": evil, "from": evil})
             assert page.status_code == 400 and "<script>alert" not in page.text and ">49<" not in page.text
-        assert web.get("/customers", params={"search": evil, "segment": evil}).status_code == 200
+        assert web.get("/customers", params={"search": evil}).status_code == 200
+        segment = web.get("/customers", params={"segment": evil})
+        assert segment.status_code == 400 and "<script>alert" not in segment.text
     assert web.get("/").text.count('class="failure"') == 0, "every table is still there"
 
 

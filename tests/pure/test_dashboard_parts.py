@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import doctest
 import json
+import re
 import threading
 import time
-from datetime import date
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +19,7 @@ from cloudlake.serving.dashboard.asking import Answer, Shape
 from cloudlake.serving.dashboard.blocks import figure, grid
 from cloudlake.serving.dashboard.charts import grouped_chart, series_chart, waterfall_chart
 from cloudlake.serving.dashboard.model import Page, Section
+from cloudlake.serving.dashboard.pages import PAGES
 from cloudlake.serving.dashboard.pages.finops import finops
 from cloudlake.serving.dashboard.rendering import as_json, render_page
 from cloudlake.serving.dashboard.snapshots import Kept, Snapshots
@@ -87,6 +90,24 @@ def test_every_number_of_a_page_names_its_query_and_a_failure_stops_nothing_else
     html = render_page(finops(ask, {"org": "org_a"}))
     assert "No answer: the table is gone" in html and html.count('class="failure"') == 1
     assert all(f"/queries/{query}" in html for query in ("cost-total", "anomalies", "carbon"))
+
+
+def test_data_older_than_its_limit_is_never_shown_as_of_now() -> None:
+    newest = datetime(2025, 8, 31, 23, tzinfo=UTC)
+    rows = [{"what": "newest event", "newest": newest, "rows": 1}, {"what": "newest delivery", "newest": newest, "rows": 1}]
+
+    def html(page: Callable[..., Page], hours: float) -> str:
+        fresh = Answer("freshness", rows, made_at=newest + timedelta(hours=hours), max_age_hours=36)
+        return render_page(page(lambda name, filters=None: fresh if name == "freshness" else Answer(name), {}))
+
+    for page in (PAGES[""], PAGES["operations"]):
+        old, new = html(page, 24 * 453), html(page, 36)
+        assert "The newest event is 453 d old (limit 36 h): what follows is of 2025-08-31, not of now." in old
+        assert 'class="figure bad"' in old and "2025-08-31 23:00" in old and "beginning of its hour; 453 d old (limit 36 h)" in old
+        assert 'class="stale"' not in new and 'class="figure bad"' not in new and "36 h old (limit 36 h)" in new
+    assert "This minute" not in html(PAGES[""], 37) and ">Now<" not in html(PAGES[""], 37) and ">Now<" in html(PAGES[""], 36)
+    cells = re.findall(r"<td[^>]*>(.*?)</td>", html(PAGES["operations"], 50).split(">Freshness<")[1].split("</table>")[0])
+    assert cells[2:6] == ["50 h", "36 h", "stale", "1"] and cells[8:12] == ["50 h", formats.NOTHING, formats.NOTHING, "1"]
 
 
 def test_beyond_loopback_a_token_that_cannot_be_guessed_is_demanded() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from .model import Source
@@ -37,6 +38,10 @@ class Answer:
     as_of: str = ""
     hint: str = ""
     failure: str = ""
+    made_at: datetime | None = None
+    """When it was made, to tell how old is what it holds."""
+    max_age_hours: float | None = None
+    """How old the newest usage may be; None where nothing says so."""
     is_refused: bool = False
     """Whether the failure is the reader's: a filter that names nothing there is."""
 

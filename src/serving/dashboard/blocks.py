@@ -23,6 +23,7 @@ TONES = {
     "healthy": "good", "watch": "watch", "at_risk": "bad", "critical": "bad", "warning": "watch", "failed": "bad",
     "done": "good", "matched": "good", "interrupted": "bad", "refused": "bad", "open": "watch", "resolved": "good",
     "over_billed": "bad", "under_billed": "bad", "usage_only": "bad", "billing_only": "bad", "currency_suspect": "watch",
+    "stale": "bad", "fresh": "good",
     "At Risk": "bad", "Lost": "bad", "Champions": "good",
 }  # fmt: skip
 Row = Mapping[str, Any]

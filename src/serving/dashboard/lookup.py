@@ -8,9 +8,11 @@ from typing import Any
 
 import duckdb
 
+from ...common.clock import now_utc
 from ...common.config import Config
 from ...common.errors import CloudlakeError, ConfigurationError
 from ...common.live import pin_of
+from ...common.names import EVENTS
 from ...common.publication import published
 from .. import queries
 from .asking import Answer, Shape
@@ -20,7 +22,9 @@ _LIVE_LAYERS = ("speed", "ops", "quarantine")
 
 
 def state_of(config: Config) -> str:
-    """Return a text that changes when an answer may: of the publication, the stream, and the tables outside both.
+    """Return a text that changes when an answer may: of the publication, the stream, the tables outside both, and the hour.
+
+    The hour is there for the ages that pages tell.
 
     Raises:
         CloudlakeError: published.json is damaged.
@@ -31,7 +35,7 @@ def state_of(config: Config) -> str:
     live = sorted(name for name in named if name.split(".")[0] in _LIVE_LAYERS)
     versions = " ".join(f"{name}@{config.lake.version(name)}" for name in live)
     pins = pin_of(config, publication) if publication.run_id else None
-    return f"{publication.run_id}@{publication.published_at} {pins or ''} {versions}"
+    return f"{publication.run_id}@{publication.published_at} {pins or ''} {versions} {now_utc():%Y-%m-%dT%H}"
 
 
 class Asked:
@@ -43,6 +47,9 @@ class Asked:
         self.run_id = self._reader.publication.run_id
         self.published_at = self._reader.publication.published_at
         self.as_of = str(self._reader.as_of or "")
+        self.made_at = now_utc()
+        freshness = config.registry[EVENTS].freshness
+        self._max_age_hours = freshness.max_age_hours if freshness else None
 
     def answer(self, name: str, filters: Mapping[str, str]) -> Answer:
         """Answer a named query; what goes wrong is the answer's `failure`."""
@@ -62,8 +69,9 @@ class Asked:
         }
         asked = {key: str(value) for key, value in found.filters.items() if value is not None and key in filters}
         return Answer(
-            name, found.rows(), columns, asked, found.query.title, self.run_id, self.as_of, found.empty_hint or ""
-        )
+            name, found.rows(), columns, asked, found.query.title, self.run_id, self.as_of, found.empty_hint or "",
+            made_at=self.made_at, max_age_hours=self._max_age_hours,
+        )  # fmt: skip
 
     def result(self, name: str, filters: Mapping[str, Any]) -> queries.Answer:
         """Return a query's answer as a table.

@@ -185,5 +185,7 @@ class Page:
     fields: Sequence[Field] = ()
     faults: Sequence[str] = ()
     """What is wrong with the filters, each in a sentence."""
+    notices: Sequence[str] = ()
+    """What to know before reading: that the data is old."""
     is_unknown: bool = False
     """Whether what the page would be of is not there."""

@@ -9,6 +9,7 @@ from ..blocks import TONES, figure, grid
 from ..charts import grouped_chart, series_chart
 from ..model import Action, Figures, Link, Links, Page, Section
 from . import filters as form
+from .freshness import newest_event, notices, with_ages
 
 HOURS = (("1", "1 hour"), ("8", "8 hours"), ("24", "1 day"), ("168", "1 week"))
 DATA_DOCS = "/quality/index.html"
@@ -39,12 +40,13 @@ def operations(ask: Ask, filters: Mapping[str, str]) -> Page:
                     figure(runs, "status", "Last run", tone=TONES.get(str(last.get("status")), ""), note=str(last.get("run_id", ""))),
                     figure(runs, "seconds", "It took"),
                     figure(runs, "rows_out", "It wrote"),
+                    newest_event(fresh),
                     figure(stream, "lag_seconds", "Stream lag", note=_stream(stream), row=stream.rows[-1] if stream.rows else {}),
                 ]),
                 grid(runs, "Runs", ["run_id", "kind", "status", "started_at", "seconds", "steps", "rows_out",
                      "rows_quarantined", "failed_step", "error"],
                      limit=15, empty="Nothing has run yet: scripts/run_batch_pipeline.sh."),
-                grid(fresh, "Freshness", ["what", "newest", "rows"], wide=False),
+                grid(with_ages(fresh), "Freshness", ["what", "newest", "age", "limit", "state", "rows"], wide=False),
                 grid(deliveries, "Deliveries by source", ["source", "files", "refused", "newest_snapshot_at",
                      "newest_ingested_at"], wide=False),
                 series_chart(stream, "Lines a second of the stream", "at", {"lines_per_second": "lines a second"}, x="Time, UTC",
@@ -68,6 +70,7 @@ def operations(ask: Ask, filters: Mapping[str, str]) -> Page:
         [form.choice("alerts", "Alerts", filters, ["open", "acknowledged", "resolved"], "open and acknowledged"),
          form.choice("table", "Samples of", filters, tables, "all tables")],
         form.faults(alerts, samples),
+        notices(fresh),
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from ..asking import Answer, Ask
 from ..blocks import figure, grid, text
 from ..charts import ranked_chart, series_chart
 from ..model import Figure, Figures, Page, Section
+from .freshness import is_stale, newest_event, notices
 
 TOO_FAR_PCT = 50
 """From here on a difference of today's cost from the usual is coloured."""
@@ -19,21 +20,22 @@ def overview(ask: Ask, filters: Mapping[str, str]) -> Page:
     today, rate, revenue = ask("today"), ask("event-rate"), ask("monthly-revenue")
     full = replace(rate, rows=[row for row in rate.rows if row["is_full"]])  # one that still fills would look like a fall
     bands, alerts, fresh = ask("health-bands"), ask("alerts"), ask("freshness")
+    is_old = is_stale(fresh)
     now = [
         _cost(today),
         figure(today, "usual_cost_usd", "Usual by this hour", note="median of the 28 dates before, same hours"),
         _rate(rate),
         _alerts(ask("alert-counts")),
-        _freshness(fresh),
+        newest_event(fresh),
     ]
     hours = ask("today-by-hour")
     lines = {"cost_usd": "the newest date", "usual_cost_usd": "usual"}
     return Page(
         "",
         "Overview",
-        "This minute: the published tables, and what the stream has brought since.",
+        f"{'' if is_old else 'This minute: '}the published tables, and what the stream has brought since.".capitalize(),
         [
-            Section("Now", [
+            Section("At the newest event" if is_old else "Now", [
                 Figures(now),
                 series_chart(hours, "Cost of the newest date, summed up hour by hour", "hour", lines, x="Hour of the day, UTC",
                              y="Cost so far", empty="No events yet: scripts/run_streaming_pipeline.sh once takes what has landed."),
@@ -48,6 +50,7 @@ def overview(ask: Ask, filters: Mapping[str, str]) -> Page:
                      lead="Acknowledge and silence them under Operations."),
             ]),
         ],
+        notices=notices(fresh),
     )  # fmt: skip
 
 
@@ -94,10 +97,3 @@ def _alerts(counts: Answer) -> Figure:
         note=f"{text(counts, 'critical')} critical, {text(counts, 'acknowledged')} acknowledged",
         tone=tone,
     )
-
-
-def _freshness(fresh: Answer) -> Figure:
-    newest = fresh.first.get("newest")
-    if fresh.failure or not newest:
-        return figure(fresh, "newest", "Newest event")
-    return Figure("Newest event, UTC", f"{newest:%H:%M}", fresh.source, f"{newest:%Y-%m-%d}, event time, gold and stream together")
