@@ -156,6 +156,31 @@ def test_every_page_draws_its_charts_and_fits_a_phone(board: Served, page: Page)
         wait_for(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth"), 5)  # charts shrink after it
 
 
+BROKEN_WORDS = """() => [...document.querySelectorAll('td:not(.long)')].flatMap(cell => {
+    const walk = document.createTreeWalker(cell, NodeFilter.SHOW_TEXT), range = document.createRange(), found = [];
+    while (walk.nextNode()) for (const word of walk.currentNode.data.matchAll(/[\\w,.$%]+/g)) {
+        range.setStart(walk.currentNode, word.index); range.setEnd(walk.currentNode, word.index + word[0].length);
+        if (new Set([...range.getClientRects()].map(box => Math.round(box.top))).size > 1) found.push(word[0]);
+    }
+    return found;
+})"""
+
+
+def test_no_word_of_a_table_is_broken_and_the_buttons_of_a_row_are_in_sight(board: Served, page: Page) -> None:
+    for width in (1280, 1000):
+        page.set_viewport_size({"width": width, "height": 900})
+        for path in ("/product", "/operations", "/customers", "/customers/org_a"):
+            go(page, board.url + path)
+            assert page.evaluate(BROKEN_WORDS) == [], (path, width)
+    page.set_viewport_size({"width": 700, "height": 900})
+    go(page, f"{board.url}/operations")
+    alerts = page.locator(".scroll[aria-label=Alerts]")
+    box = alerts.bounding_box()
+    assert box and alerts.evaluate("it => it.scrollWidth > it.clientWidth"), "the row is wider than its box"
+    buttons = [one.bounding_box() for one in alerts.get_by_role("button").all()]
+    assert len(buttons) >= 2 and all(one and one["x"] + one["width"] <= box["x"] + box["width"] for one in buttons)
+
+
 def test_charts_hold_the_numbers_that_the_queries_give_and_filters_change_them_and_the_address(
     config: Config, board: Served, page: Page
 ) -> None:

@@ -61,6 +61,12 @@ def test_a_chart_of_nothing_but_unknown_values_says_what_to_do_instead() -> None
     assert broken.failure == "gold.usage_daily is gone" and not broken.option
 
 
+def test_a_table_that_may_be_higher_than_its_box_says_how_many_rows_it_has() -> None:
+    rows = [(date(2025, 8, 1), str(number), Decimal(1)) for number in range(30)]
+    told = [grid(answer(*rows[:many]), "Rows", list(MONEY), limit=20).more for many in (3, 20, 30)]
+    assert told == ["", "20 rows.", "The first 20 of 30; the query has them all."]
+
+
 def test_a_waterfall_goes_from_the_first_to_the_last_total() -> None:
     rows = [{"step": step, "amount_usd": Decimal(amount)} for step, amount in (("usage", 10), ("tax", 4), ("credit", -6), ("billed", 8))]
     shapes = {"step": Shape("string"), "amount_usd": Shape("decimal(28,6)", "USD")}

@@ -13,7 +13,9 @@ from .model import Cell, Column, Facts, Figure, Grid
 
 MOST_ROWS = 200
 """Rows of a table on a page; the page of the query, and its files, have them all."""
-WHOLE = ("table", "source", "severity", "service")
+FEW_ROWS = 5
+"""Of more rows a table may be higher than its box: it says how many there are."""
+WHOLE = ("table", "source", "severity", "service", "age", "limit")
 """Columns of short names, which no line breaks."""
 LONG = 60
 """Characters from which on a text may be broken anywhere."""
@@ -72,6 +74,7 @@ def grid(
         )
     rows = [[cell(answer, name, row) for name in columns] for row in answer.rows[:limit]]
     more = f"The first {limit:,} of {len(answer.rows):,}; the query has them all." if len(answer.rows) > limit else ""
+    more = more or (f"{len(rows):,} rows." if len(rows) > FEW_ROWS else "")
     return Grid(title, answer.source, heads, rows, actions, more=more, **look)
 
 

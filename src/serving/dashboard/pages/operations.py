@@ -79,8 +79,8 @@ def _accounts(accounts: Answer, reasons: Answer, samples: Answer) -> Section:
     return Section("Where every record went", [
         grid(accounts, "Landed = accepted + quarantined + duplicates", ["table", "landed", "accepted", "quarantined",
              "duplicates", "holds"],
-             wide=False, empty="Nothing has landed yet."),
-        grid(reasons, "Refused records by reason", ["table", "reason", "open", "replayed", "discarded"], wide=False,
+             empty="Nothing has landed yet."),
+        grid(reasons, "Refused records by reason", ["table", "reason", "open", "replayed", "discarded"],
              empty="Nothing was refused."),
         grid(samples, "Samples of what was refused", ["table", "reasons", "excerpt", "source_file", "quarantine_id"], limit=20,
              empty="Nothing was refused.",
