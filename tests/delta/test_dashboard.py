@@ -123,6 +123,10 @@ def test_what_is_asked_wrongly_is_told_with_the_nearest_name(web: TestClient) ->
         assert page.text.count("no organisation is called") == page.text.count('role="alert"') == 1, path
         assert "No answer" not in page.text and "data-chart" not in page.text and "data-refresh" not in page.text, path
         assert 'href="/customers">Customers</a>' in page.text.split('role="alert"')[1], "a remedy that is no shell command"
+    for path in ("/finops?orgs=org_a", "/?org=org_a", "/customers/org_a?from=2025-08-01"):
+        page = web.get(path)
+        assert page.status_code == 400 and "this page has no such filter" in page.text and "data-chart" not in page.text, path
+    assert "did you mean &#39;org&#39;" in web.get("/finops?orgs=org_a").text
     assert "Nothing has been published" not in web.get("/nowhere").text
     assert web.get("/nowhere").status_code == 404 and web.get("/static/nothing.js").status_code == 404
     for path in ("/static/..%2fserver.py", "/quality/..%2fpublished.json", "/quality/%2e%2e%2fpublished.json", "/quality/x.html"):

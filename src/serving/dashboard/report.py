@@ -76,7 +76,7 @@ def _pages(ask: Ask, org: str | None) -> Iterator[Page]:
     known = ask("customer", filters)
     if known.failure:
         raise ConfigurationError(known.failure.replace("org:", "--org:", 1))
-    made = (customer(ask, org, filters), *(PAGES[name](ask, filters) for name in _OF_ONE))
+    made = (customer(ask, org, {}), *(PAGES[name](ask, filters) for name in _OF_ONE))
     yield from (page for page in (of_one(page, "org", org) for page in made) if page.sections)
 
 

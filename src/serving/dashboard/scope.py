@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from typing import Any
 
+from ...common.errors import did_you_mean
 from .model import Block, Figures, Links, Page, Section, Source
 
 ALL = {
@@ -69,5 +71,15 @@ def _kept(section: Section, name: str, value: str) -> Iterator[Block]:
 
 
 def page_of(make: Callable[..., Page]) -> Callable[..., Page]:
-    """Return a page's function that gives the page finished."""
-    return lambda *given, **more: finished(make(*given, **more))
+    """Return a page's function that gives the page finished; its last argument is the filters of the address.
+
+    A filter that the page does not have (`orgs`) is a fault: left aside, the figures of all would pass for those of one.
+    """
+
+    def made(*given: Any) -> Page:
+        page = make(*given)
+        known = [field.name for field in page.fields]
+        unknown = [f"{name}: this page has no such filter{did_you_mean(name, known)}" for name in given[-1] if name not in known]
+        return finished(replace(page, faults=[*page.faults, *unknown]))
+
+    return made
