@@ -175,3 +175,9 @@ def test_every_room_says_in_its_first_line_what_it_is() -> None:
     rooms = [name for name in MODULES if name.endswith("__init__.py") and name != "__init__.py"]
     said = {name: (ast.get_docstring(ast.parse((SRC / name).read_text())) or "").partition("\n")[0] for name in rooms}
     assert len(rooms) > 15 and not {name for name, line in said.items() if not line.endswith(".")}
+
+
+def test_no_two_test_files_have_one_name() -> None:
+    """Pytest imports them by their names alone: of two, it runs one, and only where both are asked for at once it says so."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
