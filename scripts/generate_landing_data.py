@@ -17,13 +17,13 @@ examples:
   scripts/generate_landing_data.py --out datalake/landing --seed 7
 
   # two million events
-  scripts/generate_landing_data.py --out /tmp/large --events-per-day 36000 --files 400
+  scripts/generate_landing_data.py --out large --events-per-day 36000 --files 400
 
   # five daily exports of the masters beside the flat ones, to see history grow
-  scripts/generate_landing_data.py --out /tmp/history --snapshots 5
+  scripts/generate_landing_data.py --out history --snapshots 5
 
   # nothing injected but 5 % duplicate events
-  scripts/generate_landing_data.py --out /tmp/retries --clean --rate duplicate_events=0.05
+  scripts/generate_landing_data.py --out retries --clean --rate duplicate_events=0.05
 
 exit codes: 0 done, 1 writing failed, 2 bad arguments
 """

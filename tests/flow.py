@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 from cloudlake.batch.gold import usage_marts
 from cloudlake.cli.main import main
 from cloudlake.common.config import Config, load_config
@@ -122,3 +123,16 @@ def wait_for(condition: Callable[[], Any], seconds: float = 60) -> None:
     while not condition():
         assert time.monotonic() < end, "timed out"
         time.sleep(0.1)
+
+
+def files_with(root: Path, *texts: str) -> list[str]:
+    """The files in which one of some texts stands, in whatever letters: to the byte, or as a packed value."""
+    found = []
+    for file in root.rglob("*"):
+        if file.is_file():
+            content = file.read_bytes().lower()
+            if file.suffix == ".parquet":
+                content += repr(pq.ParquetFile(file).read().to_pylist()).lower().encode()
+            if any(text.lower().encode() in content for text in texts):
+                found.append(str(file.relative_to(root)))
+    return found

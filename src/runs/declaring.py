@@ -11,7 +11,7 @@ from pyspark.sql import SparkSession
 
 from ..batch.silver.history import redeclare
 from ..common.config import Config
-from ..common.contracts.derived import owner_of, with_memories
+from ..common.contracts.derived import is_of_a_history, with_memories
 from ..common.contracts.table import Table
 from ..common.lake.provenance import fingerprint
 
@@ -44,7 +44,7 @@ def _declare(config: Config, session: Callable[[], SparkSession], table: Table, 
     differs, leaks = lake.undeclared(table), lake.leaking(table)
     if not differs and not leaks:
         return []
-    if table.history.kind == "scd2" or owner_of(table.name) != table.name:
+    if is_of_a_history(table):
         redeclare(session(), config, table, run_id)
     else:
         lake.declare(table)

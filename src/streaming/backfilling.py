@@ -9,7 +9,7 @@ and their counts in ops.reconciliation with it (counts.restated): together the c
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -30,7 +30,7 @@ from ..common.quality.outcomes import Outcomes
 from ..common.usage.events import read_events
 from .classification import KEY
 from .committed import require_lines
-from .counts import newest_of_each
+from .counts import Row, newest_of_each
 from .isolation import STEP_FAILED, identity, persisted
 from .reentry import judge
 from .silver_events import SilverQuery
@@ -71,7 +71,8 @@ def backfill_events(
     lines = _lines_of(silver, load.to_version, first, last)
     with persisted(lines), silver.loader.classified(lines.select(*_LINE), load.load_id, None) as found:
         silver.loader.stop_where_a_rule_demands(found.counts)
-        if not found.counts.landed and not _held(config, first, last)[1]:
+        counted = newest_of_each(lake)
+        if not found.counts.landed and not _held(config, counted, first, last)[1]:
             raise ConfigurationError(
                 f"--from {first} --to {last}: {SILVER} has no event of these dates, and {BRONZE} no line"
             )
@@ -80,20 +81,19 @@ def backfill_events(
             "source": lake.table_id(BRONZE),
             "backfill": [str(first), str(last)],
             "healed": [[load, reasons, number] for (load, reasons), number in sorted(refusals.healed.items())],
-            "off": _off(config, first, last, found.counts, refusals),
+            "off": _off(config, counted, first, last, found.counts, refusals),
         }
         if refusals.newly:
             lake.append(refusals.new.coalesce(1), QUARANTINE, note=note)
         crash_point("backfill_after_quarantine")
         where = f"usage_date >= DATE'{first}' AND usage_date <= DATE'{last}'"
         lake.replace(found.accepted, SILVER, where=where, note=note)
-        counted = found.counts
     crash_point("backfill_after_silver")
     silver.loader.reconcile(note)
     crash_point("backfill_after_reconciliation")
     quarantine.resolve(lake, config.registry, QUARANTINE, refusals.marked, quarantine.REPLAYED, now_utc(), note)
     silver.begin_again()
-    return counted
+    return found.counts
 
 
 def _lines_of(silver: SilverQuery, version: int, first: date, last: date) -> DataFrame:
@@ -115,8 +115,7 @@ def _lines_of(silver: SilverQuery, version: int, first: date, last: date) -> Dat
 def _refusals(silver: SilverQuery, lines: DataFrame, found: Classified, load_id: int) -> _Refusals:
     """Compare what is refused with what was: by the name that a line has in quarantine."""
     lake = silver.lake
-    known = silver.loader.refused_earlier(silver.spark, load_id)
-    new = found.refused if known is None else found.refused.join(known, "quarantine_id", "left_anti")
+    new = silver.loader.new_refusals(found, load_id)
     still = {row[0] for row in found.refused.select("quarantine_id").collect()}
     fresh = {row[0] for row in new.select("quarantine_id").collect()}
     waiting = {row["quarantine_id"]: row for row in quarantine.open_rows(lake, QUARANTINE)}
@@ -159,10 +158,9 @@ def _taken_over(counts: Outcomes, refusals: _Refusals) -> Outcomes:
     return Outcomes(landed, counts.accepted, refusals.newly, repeats, reasons, dict(counts.flags))
 
 
-def _held(config: Config, first: date, last: date) -> tuple[int, int]:
+def _held(config: Config, counted: Sequence[Row], first: date, last: date) -> tuple[int, int]:
     """Return how many counted events silver has, of all dates and of the span."""
-    rows = newest_of_each(config.lake)
-    newest = max((int(row["delivery"]) for row in rows), default=-1)
+    newest = max((int(row["delivery"]) for row in counted), default=-1)
     sql = f"""
         SELECT count(*), count(*) FILTER (usage_date BETWEEN DATE '{first}' AND DATE '{last}')
         FROM events WHERE load_id <= {newest}
@@ -172,9 +170,10 @@ def _held(config: Config, first: date, last: date) -> tuple[int, int]:
     return int(every), int(inside)
 
 
-def _off(config: Config, first: date, last: date, counts: Outcomes, refusals: _Refusals) -> int:
+def _off(
+    config: Config, counted: Sequence[Row], first: date, last: date, counts: Outcomes, refusals: _Refusals
+) -> int:
     """Return by how many events the counts are off outside the span: the audit must still find those afterwards."""
-    every, inside = _held(config, first, last)
-    counted = sum(row["accepted"] for row in newest_of_each(config.lake))
+    every, inside = _held(config, counted, first, last)
     lost_inside = counts.accepted - inside - refusals.healed_keys + refusals.new_keys
-    return int(counted - every - lost_inside)
+    return int(sum(row["accepted"] for row in counted) - every - lost_inside)

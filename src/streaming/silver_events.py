@@ -171,8 +171,7 @@ class SilverQuery:
         lines = self.lake.read(self.spark, BRONZE, load.to_version).select("raw", "_source_file", "_ingested_at")
         with self.loader.classified(lines, load.load_id, None) as found:
             note = self.note(load, found.counts) | {"source": self.lake.table_id(BRONZE), "reload": True}
-            known = self.loader.refused_earlier(self.spark, load.load_id)
-            refused = found.refused if known is None else found.refused.join(known, "quarantine_id", "left_anti")
+            refused = self.loader.new_refusals(found, load.load_id)
             if not refused.isEmpty():
                 self.lake.append(refused.coalesce(1), QUARANTINE, note=note)
             crash_point("reload_after_quarantine")

@@ -155,6 +155,11 @@ class Loader:
         refused = self.lake.read(spark, QUARANTINE).where(F.col("load_id") < load_id)
         return refused.select("quarantine_id").distinct()
 
+    def new_refusals(self, found: Classified, load_id: int) -> DataFrame:
+        """Return those of the refused lines that no load before has refused: the others stand in quarantine already."""
+        known = self.refused_earlier(found.refused.sparkSession, load_id)
+        return found.refused if known is None else found.refused.join(known, "quarantine_id", "left_anti")
+
     def _warnings(self) -> list[str]:
         return [name for name, rule in self.model.contract.rules.items() if rule.level == "warn"]
 

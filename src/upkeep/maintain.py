@@ -15,7 +15,7 @@ from deltalake.exceptions import DeltaError
 from pyspark.sql import SparkSession
 
 from ..common.config import Config
-from ..common.contracts.derived import memory_of
+from ..common.contracts.derived import with_memories
 from ..common.contracts.table import Table
 from ..common.errors import CloudlakeError, ConfigurationError, did_you_mean, explain_failure
 from ..common.faults import crash_point
@@ -72,13 +72,7 @@ class Maintained:
 
 def kept_tables(config: Config) -> dict[str, Table]:
     """Return every table of the lake, memories included, in the order of the contracts."""
-    found = {}
-    for table in config.registry.tables.values():
-        found[table.name] = table
-        if table.history.kind == "scd2":
-            memory = memory_of(table)
-            found[memory.name] = memory
-    return found
+    return {table.name: table for one in config.registry.tables.values() for table in with_memories([one])}
 
 
 def maintain(

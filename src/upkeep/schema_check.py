@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..common.config import Config
-from ..common.contracts.derived import owner_of, with_memories
+from ..common.contracts.derived import is_of_a_history, owner_of, with_memories
 from ..common.contracts.schemas import delta_schema
 from ..common.contracts.table import Table
 from ..common.lake.duck import connected
@@ -66,8 +66,7 @@ def _of_table(config: Config, table: Table) -> Iterator[Difference]:
         yield Difference(table.name, what, _compare_again(config))
     leaks = lake.leaking(table)
     if leaks:
-        is_history = table.history.kind == "scd2" or owner_of(table.name) != table.name
-        line = _compare_again(config) if is_history else _anew(config, table)
+        line = _compare_again(config) if is_of_a_history(table) else _anew(config, table)
         yield Difference(table.name, f"its files carry statistics of personal data: {', '.join(leaks)}", line)
 
 

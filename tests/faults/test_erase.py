@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from cloudlake.common.config import Config
 from cloudlake.common.contracts.derived import memory_of
 from cloudlake.common.erasure import erased_in
-from flow import ROOT, cloudlake
+from flow import ROOT, cloudlake, files_with
 from live_lake import opened, version
 
 USER, FIRST, SECOND = "user_7", "Ada.Lovelace.of.the.analytical.Engine@somewhere.example.com", "ada@example.org"
@@ -78,15 +77,7 @@ def config(tmp_path: Path) -> Config:
 
 def held(root: Path) -> list[str]:
     """The files of a lake in which an address stands, to the byte or as a packed value; told apart from the product's code."""
-    found = []
-    for file in root.rglob("*"):
-        if file.is_file():
-            text = file.read_bytes().lower()
-            if file.suffix == ".parquet":
-                text += repr(pq.ParquetFile(file).read().to_pylist()).lower().encode()
-            if any(address.encode() in text for address in ADDRESSES):
-                found.append(str(file.relative_to(root)))
-    return found
+    return files_with(root, *ADDRESSES)
 
 
 def others(config: Config) -> dict[str, list[dict[str, Any]]]:

@@ -8,27 +8,13 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow.parquet as pq
 import pytest
 from books_lake import rows_of, run
 from cloudlake.common.config import Config
 from cloudlake.runs.record import reconciliation
-from flow import cloudlake
+from flow import cloudlake, files_with
 
 USERS = ("--jobs", "customers_orgs", "users")
-
-
-def held(root: Path, address: str) -> list[str]:
-    """The files in which an address stands, to the byte or as a packed value."""
-    found = []
-    for file in root.rglob("*"):
-        if file.is_file():
-            text = file.read_bytes().lower()
-            if file.suffix == ".parquet":
-                text += repr(pq.ParquetFile(file).read().to_pylist()).lower().encode()
-            if address.lower().encode() in text:
-                found.append(str(file.relative_to(root)))
-    return found
 
 
 @pytest.fixture
@@ -48,9 +34,9 @@ def test_an_erased_person_who_lands_again_is_refused_counted_and_named_in_the_re
     person = max(people, key=lambda row: str(row["user_id"]))
     user, address = str(person["user_id"]), str(person["email"])
     others = [row for row in rows_of(config, "silver.users") if user not in row]
-    assert held(lake.root, address)
+    assert files_with(lake.root, address)
     assert cloudlake(lake.root, config.landing, "erase", "--user", user) == 0
-    assert held(lake.root, address) == [] and rows_of(config, "silver.users") == others
+    assert files_with(lake.root, address) == [] and rows_of(config, "silver.users") == others
 
     with (config.landing / "users.csv").open(newline="", encoding="utf-8") as file:
         header, *lines = list(csv.reader(file))
@@ -61,7 +47,7 @@ def test_an_erased_person_who_lands_again_is_refused_counted_and_named_in_the_re
     capsys.readouterr()
     assert run(config, *USERS) == 0
     assert "erased" in capsys.readouterr().out, "the run names it where it says where every record went"
-    assert held(lake.root, address) == []
+    assert files_with(lake.root, address) == []
     assert not [row for row in rows_of(config, "silver.users") if user in row]
     counts = {row["delivery"].partition("@")[0]: row for row in lake.rows("ops.reconciliation") if row["table"] == "silver.users"}
     again = counts["2025-12-01/users.csv"]
@@ -72,5 +58,5 @@ def test_an_erased_person_who_lands_again_is_refused_counted_and_named_in_the_re
 
     after = rows_of(config, "silver.users")
     assert run(config, "--full-reload", "--jobs", "users") == 0, "deliveries of before are counted as they landed"
-    assert rows_of(config, "silver.users") == after and held(lake.root, address) == []
+    assert rows_of(config, "silver.users") == after and files_with(lake.root, address) == []
     assert all(row["holds"] for row in reconciliation(config))

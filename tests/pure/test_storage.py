@@ -10,6 +10,7 @@ from cloudlake.common.config import load_config
 from cloudlake.common.errors import CloudlakeError, ConfigurationError
 from cloudlake.common.lake.storage import Storage
 from cloudlake.streaming.checkpoints import Checkpoint
+from storage_laws import assert_files_are_written_read_and_listed
 
 
 @pytest.fixture
@@ -18,14 +19,7 @@ def storage(tmp_path: Path) -> Storage:
 
 
 def test_what_is_written_is_read_back_listed_and_gone_when_deleted(storage: Storage) -> None:
-    storage.replace("a/b.txt", b"one")
-    storage.keep_state("a/c.json", {"n": 1})
-    storage.make_folder("a/d")
-    assert storage.read("a/b.txt") == b"one" and storage.read_state("a/c.json") == {"n": 1}
-    assert [(entry.name, entry.kind) for entry in storage.entries("a")] == [
-        ("b.txt", "file"), ("c.json", "file"), ("d", "folder")
-    ]  # fmt: skip
-    assert storage.entries("a")[0].size == 3 and storage.below(storage.at("a/b.txt")) == "a/b.txt"
+    assert_files_are_written_read_and_listed(storage)
     storage.rename("a/b.txt", "e/f.txt")
     assert not storage.is_file("a/b.txt") and storage.is_file("e/f.txt")
     storage.delete("e/f.txt")

@@ -69,6 +69,11 @@ def owner_of(table: str) -> str:
     return table.removesuffix(_MEMORY_ENDS)
 
 
+def is_of_a_history(table: Table) -> bool:
+    """Tell whether a table is a history, or the memory of one."""
+    return table.history.kind == "scd2" or owner_of(table.name) != table.name
+
+
 def with_memories(tables: Iterable[Table]) -> list[Table]:
     """Return tables, and after them the memories of those with a history."""
     own = list(tables)

@@ -146,7 +146,7 @@ def _look(lake: Lake, name: str, mark: Mark | None) -> tuple[Finding | None, Mar
     """Compare a table with its mark; return what is wrong, or else the mark it gets."""
     path = lake.path(name)
     known = mark or NEW
-    if known.version >= 0 and _entry(path, known.version) == known.entry and not _has(path, known.version + 1):
+    if known.version >= 0 and _entry(path, known.version) == known.entry and not has_entry(path, known.version + 1):
         if _folders(path) == known.folders:
             return None, known
         return _with_files(name, path, known)
@@ -160,17 +160,13 @@ def _look(lake: Lake, name: str, mark: Mark | None) -> tuple[Finding | None, Mar
             f"the table is at version {newest}, the books know version {known.version}: it was put back, or made anew"
         )
         return Finding(name, "older", what), known
-    if known.version >= 0 and _has(path, known.version) and _entry(path, known.version) != known.entry:
+    if known.version >= 0 and has_entry(path, known.version) and _entry(path, known.version) != known.entry:
         what = f"its version {known.version} is not the one the books know: the table was put back, or made anew"
         return _foreign(name, path, -1, newest) or Finding(name, "older", what), known
     foreign = _foreign(name, path, known.version, newest)
     if foreign is not None:
         return foreign, known
     return _with_files(name, path, Mark(newest, _entry(path, newest)))
-
-
-def _has(path: str, version: int) -> bool:
-    return has_entry(path, version)
 
 
 def _entry(path: str, version: int) -> str:
@@ -239,7 +235,7 @@ def _foreign(name: str, path: str, after: int, newest: int) -> Finding | None:
 
 
 def _versions(path: str, after: int, newest: int) -> Iterator[int]:
-    return (version for version in range(after + 1, newest + 1) if _has(path, version))
+    return (version for version in range(after + 1, newest + 1) if has_entry(path, version))
 
 
 def _is_foreign(path: str, version: int) -> bool:
@@ -276,6 +272,6 @@ def _is_as_before(path: str, first: int, newest: int) -> bool:
                 return True
         except DeltaError:
             return False
-        if not _has(path, version) or changes_rows(path, version):
+        if not has_entry(path, version) or changes_rows(path, version):
             return False
     return False

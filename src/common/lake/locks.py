@@ -125,21 +125,8 @@ def _locked(lake: Lake, name: str) -> LockedError:
 
 def lock_holder(lake: Lake, name: str) -> dict[str, Any] | None:
     """Return who holds a lock (pid, host, run_id, since, command), or None where it is free."""
-    if isinstance(lake.storage, ObjectStorage):
-        said, is_alive = leases.holder_of(lake.storage, _place(name))
-        return said if is_alive else None
-    path = _lock_file(lake, name)
-    if not path.exists():
-        return None
-    with path.open("r") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            try:
-                return dict(json.loads(handle.read() or "{}"))
-            except json.JSONDecodeError:
-                return {}
-    return None
+    told, is_alive = _look(lake, name)
+    return told if is_alive else None
 
 
 def holders(lake: Lake) -> list[Holder]:
@@ -149,15 +136,25 @@ def holders(lake: Lake) -> list[Holder]:
         entry.name.removesuffix(".lock") for entry in lake.storage.entries(".locks") if entry.name.endswith(".lock")
     ]
     for name in names:
-        alive = lock_holder(lake, name)
-        found.append(_holder(name, alive is not None, alive or _left(lake, name)))
+        told, is_alive = _look(lake, name)
+        found.append(_holder(name, is_alive, told))
     return [holder for holder in found if holder is not None]
 
 
-def _left(lake: Lake, name: str) -> dict[str, Any]:
+def _look(lake: Lake, name: str) -> tuple[dict[str, Any], bool]:
+    """Return what a lock says of who has it, or had it and did not give it back, and whether that one is at work."""
     if isinstance(lake.storage, ObjectStorage):
-        return leases.holder_of(lake.storage, _place(name))[0]
-    return _told(_lock_file(lake, name))
+        return leases.holder_of(lake.storage, _place(name))
+    path = _lock_file(lake, name)
+    if not path.exists():
+        return {}, False
+    with path.open("r") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            is_alive = False
+        except BlockingIOError:
+            is_alive = True
+    return _told(path), is_alive
 
 
 def _told(path: Path) -> dict[str, Any]:

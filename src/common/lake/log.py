@@ -22,7 +22,6 @@ from .entries import is_compaction, read_entry
 from .objects import storage_at
 from .opening import is_table, open_table
 from .storage import Storage, local_file
-from .stores import is_remote
 
 
 @dataclass(frozen=True)
@@ -234,11 +233,9 @@ class Logs:
         return [field.name for field in open_table(self.path(table), without_files=True).schema().fields]
 
     def stamp(self, table: str, version: int) -> int:
-        """Return a number that tells a version from the same one of a table that was made anew."""
+        """Return a number that tells a version from the same one of a table that was made anew; -1 where it has no entry."""
         entry = self.storage.look(log_entry(table, version))
-        if entry is None:
-            return -1
-        return int(sha256(entry.version.encode()).hexdigest()[:15], 16) if is_remote(self.root) else entry.modified_ns
+        return int(sha256(entry.version.encode()).hexdigest()[:15], 16) if entry else -1
 
     def table_id(self, table: str) -> str:
         """Return the id that a table keeps for life: another one means that it was made anew."""

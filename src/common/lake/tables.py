@@ -89,8 +89,7 @@ def append_path(
         writer = writer.option("mergeSchema", "true")
     if partition_by:
         writer = writer.partitionBy(*partition_by)
-    _follow_what_was_read(rows.sparkSession, path)
-    _commit(writer, path, note, transaction, conflicts)
+    _commit(rows.sparkSession, writer, path, note, transaction, conflicts)
 
 
 def replace_path(
@@ -105,17 +104,18 @@ def replace_path(
     writer = rows.write.format("delta").mode("overwrite")
     if where is not None:
         writer = writer.option("replaceWhere", where)
-    _follow_what_was_read(rows.sparkSession, path)
-    _commit(writer, path, note, None, conflicts)
+    _commit(rows.sparkSession, writer, path, note, None, conflicts)
 
 
 def _commit(
+    spark: SparkSession,
     writer: Any,
     path: str | os.PathLike[str],
     note: Mapping[str, Any] | None,
     transaction: Transaction | None,
     conflicts: Conflicts,
 ) -> None:
+    _follow_what_was_read(spark, path)
     writer = writer.option("userMetadata", note_text(note))
     if transaction is not None:
         writer = writer.option("txnAppId", transaction.app).option("txnVersion", transaction.version)

@@ -139,6 +139,4 @@ class LakeSettings(Settings):
     postgres: PostgresSettings = PostgresSettings()
     databases: dict[str, Server] = Field(default_factory=dict)
     """The databases that sources of conf/bronze.yaml are asked of, by name."""
-
-
     storage: StoreSettings = StoreSettings()
